@@ -1,0 +1,1 @@
+//! Wiring: builds every part, owns start-up and shut-down order.

@@ -1,0 +1,1 @@
+//! The embedded log: one RocksDB, one instance, the semantics of the contract.

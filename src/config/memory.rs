@@ -1,0 +1,72 @@
+//! From one number to its parts: how the memory budget is shared out. Pure.
+
+/// Bytes that each part of the process may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// The budget itself.
+    pub budget: u64,
+    /// RocksDB block cache, memtables charged to it.
+    pub block_cache: u64,
+    /// Of the block cache: most that memtables of all stores take.
+    pub memtables: u64,
+    /// Record cache, all workers.
+    pub record_cache: u64,
+    /// Batches and overlays between merge and apply, all workers.
+    pub batches: u64,
+    /// Tantivy writer, each table.
+    pub index_writer: u64,
+    /// Records waiting for the index thread, each table.
+    pub index_queue: u64,
+    /// Prefetched messages, each worker's consumer.
+    pub consumer: u64,
+    /// Queue of the transactional producer, each worker.
+    pub producer: u64,
+}
+
+impl MemoryPlan {
+    /// Least budget that works, for this many tables and workers.
+    pub fn least(tables: usize, workers: usize) -> u64 {
+        (64 + 48 * tables as u64 + 48 * workers as u64) << 20
+    }
+
+    /// Shares `budget` out. Index writers, queues and consumers have floors, the caches take what remains.
+    pub fn share(budget: u64, tables: usize, workers: usize) -> Self {
+        const MIB: u64 = 1 << 20;
+        let (tables, workers) = (tables.max(1) as u64, workers.max(1) as u64);
+        let index_writer = (budget / 10 / tables).clamp(16 * MIB, 96 * MIB);
+        let index_queue = (budget / 16 / tables).clamp(8 * MIB, 64 * MIB);
+        let consumer = (budget / 16 / workers).clamp(8 * MIB, 48 * MIB);
+        let producer = (budget / 32 / workers).clamp(8 * MIB, 32 * MIB);
+        let batches = (budget / 10).clamp(16 * MIB, 128 * MIB);
+        let spent = (index_writer + index_queue) * tables + (consumer + producer) * workers + batches;
+        let rest = budget.saturating_sub(spent).max(32 * MIB);
+        let record_cache = rest / 3;
+        let block_cache = rest - record_cache;
+        Self {
+            budget,
+            block_cache,
+            memtables: block_cache / 2,
+            record_cache,
+            batches,
+            index_writer,
+            index_queue,
+            consumer,
+            producer,
+        }
+    }
+
+    /// The parts by name, for the log, status and metrics.
+    pub fn parts(&self) -> [(&'static str, u64); 9] {
+        [
+            ("budget", self.budget),
+            ("block_cache", self.block_cache),
+            ("memtables", self.memtables),
+            ("record_cache", self.record_cache),
+            ("batches", self.batches),
+            ("index_writer", self.index_writer),
+            ("index_queue", self.index_queue),
+            ("consumer", self.consumer),
+            ("producer", self.producer),
+        ]
+    }
+}

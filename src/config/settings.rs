@@ -1,0 +1,181 @@
+//! What a configuration file says, after checking: every value has its unit and its default filled in.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::record::TableDef;
+
+/// The whole configuration of one instance.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name of the application: group id, prefix of internal topics and transactional ids, folder of the state.
+    pub application: String,
+    /// This process.
+    pub instance: InstanceSettings,
+    /// Where the log lives.
+    pub broker: BrokerSettings,
+    /// Exactly once or at least once, and when to commit.
+    pub processing: ProcessingSettings,
+    /// One number for everything that holds memory.
+    pub memory_budget: u64,
+    /// Freshness and cost of the index.
+    pub index: IndexSettings,
+    /// Topics that Keld makes for itself.
+    pub topics: TopicSettings,
+    /// Limits of the HTTP interface.
+    pub api: ApiSettings,
+    /// Quarantine.
+    pub quarantine: QuarantineSettings,
+    /// Tables, ordered by name.
+    pub tables: Vec<Arc<TableDef>>,
+}
+
+/// `[instance]`
+#[derive(Clone, Debug)]
+pub struct InstanceSettings {
+    /// Stable name of this instance (default `keld-0`): part of transactional ids and, if `static_membership`, member id.
+    pub id: String,
+    /// Whether the group should wait for this instance to come back after a stop (default true).
+    pub static_membership: bool,
+    /// Root of everything stored (default `state`).
+    pub data_dir: PathBuf,
+    /// HTTP address (default 127.0.0.1:7070; port 0 picks a free one).
+    pub listen: SocketAddr,
+    /// Address that other instances and clients reach this one at (default `http://<listen>`).
+    pub advertise: String,
+    /// Worker pipelines (default: one per two cores, at least 1).
+    pub workers: usize,
+    /// A worker without progress for so long releases its tasks (default 60 s).
+    pub stall_timeout: Duration,
+}
+
+/// `[broker]`
+#[derive(Clone, Debug)]
+pub struct BrokerSettings {
+    /// Embedded log or Kafka.
+    pub kind: BrokerKind,
+    /// `host:port[,…]`; Kafka only.
+    pub bootstrap_servers: String,
+    /// Passed to librdkafka as they are (`[broker.client]`).
+    pub client: BTreeMap<String, String>,
+    /// How long a silent member keeps its tasks (default 10 s).
+    pub session_timeout: Duration,
+    /// Partitions of topics that the embedded log creates by itself (default 4); local only.
+    pub default_partitions: u32,
+    /// How long the embedded log keeps records of topics that are not compacted (default 7 days); local only.
+    pub retention_time: Duration,
+    /// How many bytes a partition of such a topic may hold (default 1 GiB); local only.
+    pub retention_bytes: u64,
+}
+
+/// `broker.kind`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokerKind {
+    /// Embedded log in `data_dir`.
+    Local,
+    /// Apache Kafka or what speaks its protocol.
+    Kafka,
+}
+
+/// `processing.guarantee`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarantee {
+    /// Transactions (default).
+    ExactlyOnce,
+    /// Idempotent producer, no transactions; merging makes the replays harmless.
+    AtLeastOnce,
+}
+
+/// `processing.on_gap`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnGap {
+    /// Stop the table when retention took events that were not read (default).
+    Stop,
+    /// Go on with the first event there is, and count the gap.
+    Continue,
+}
+
+/// `[processing]`
+#[derive(Clone, Debug)]
+pub struct ProcessingSettings {
+    /// Guarantee.
+    pub guarantee: Guarantee,
+    /// Least time between the starts of two commits (default 20 ms).
+    pub min_gap: Duration,
+    /// A batch under load grows for at most so long (default 100 ms).
+    pub commit_interval: Duration,
+    /// A batch under load grows to at most so many bytes of changed records (default 16 MiB).
+    pub commit_bytes: u64,
+    /// After that the broker ends a transaction that nobody finishes (default 10 s).
+    pub transaction_timeout: Duration,
+    /// What to do when retention took events that were not read.
+    pub on_gap: OnGap,
+}
+
+/// `[index]`
+#[derive(Clone, Debug)]
+pub struct IndexSettings {
+    /// Least time between the starts of two index commits when caught up (default 20 ms).
+    pub interval: Duration,
+    /// The same while lag exceeds a second of input (default 1 s): cheaper catch-up.
+    pub catch_up_interval: Duration,
+    /// How often the index is synced to disk for real (default 60 s); bounds the rebuild after a power loss.
+    pub sync_interval: Duration,
+}
+
+/// `[topics]`
+#[derive(Clone, Debug)]
+pub struct TopicSettings {
+    /// Create internal topics that are missing (default true); otherwise a missing one is refused with its settings.
+    pub create: bool,
+    /// Create *source* topics that are missing (default: true on the local broker, false on Kafka).
+    pub create_sources: bool,
+    /// Replication factor of created topics; -1 = the broker's default (default).
+    pub replication: i32,
+    /// `segment.bytes` of changelogs (default 64 MiB): the active segment is never compacted, so it bounds restores.
+    pub segment_bytes: u64,
+}
+
+/// `[api]`
+#[derive(Clone, Debug)]
+pub struct ApiSettings {
+    /// Largest request body (default 8 MiB).
+    pub max_body: u64,
+    /// Longest time a request may take (default 10 s).
+    pub timeout: Duration,
+    /// Requests worked on at a time; more are answered 429 (default 512).
+    pub max_in_flight: usize,
+    /// Largest `limit` of a search (default 1,000).
+    pub max_hits: usize,
+    /// Most keys of one multi-get (default 1,000).
+    pub max_keys: usize,
+    /// Whether `POST /v1/topics/{topic}/events` is allowed (default true).
+    pub ingest: bool,
+    /// Reads are refused as too stale beyond this lag unless `stale=allow` (default 10 s).
+    pub max_lag: Duration,
+    /// Threads of the search pool (default: cores, at least 1).
+    pub search_threads: usize,
+}
+
+/// `[quarantine]`
+#[derive(Clone, Debug)]
+pub struct QuarantineSettings {
+    /// Topic (default `<application>-quarantine`).
+    pub topic: String,
+    /// Largest payload that is kept whole (default 900 KiB); a longer one is cut and its hash kept.
+    pub max_payload: u64,
+}
+
+impl Settings {
+    /// The changelog topic of a table: `<application>-<table>-changelog`.
+    pub fn changelog_topic(&self, table: &str) -> String {
+        format!("{}-{table}-changelog", self.application)
+    }
+    /// The transactional id of a worker: `<application>-<instance>-<worker>`.
+    pub fn transactional_id(&self, worker: usize) -> String {
+        format!("{}-{}-{worker}", self.application, self.instance.id)
+    }
+}

@@ -1,0 +1,224 @@
+//! Metrics: registered once, counted in place, served by `/metrics` in Prometheus' text format.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::record::Outcome;
+
+/// Labels of outcome counters.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct OutcomeLabels {
+    /// Table.
+    pub table: String,
+    /// Source.
+    pub source: String,
+    /// applied, duplicate, stale or quarantined.
+    pub outcome: &'static str,
+}
+
+/// Label of a table.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct TableLabel {
+    /// Table.
+    pub table: String,
+}
+
+/// Labels of a quarantine counter.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ReasonLabels {
+    /// Table.
+    pub table: String,
+    /// Reason code.
+    pub reason: &'static str,
+}
+
+/// Label of a commit step.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct StepLabel {
+    /// produce, drain, offsets, commit or apply.
+    pub step: &'static str,
+}
+
+/// Labels of a gauge of one task.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct TaskLabels {
+    /// Table.
+    pub table: String,
+    /// Partition.
+    pub partition: u32,
+}
+
+/// Label of a part of the memory budget, or of a broker statistic.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct PartLabel {
+    /// Part.
+    pub part: String,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.0005, 2.0, 16))
+}
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    /// Events consumed, by what became of them.
+    pub events: Family<OutcomeLabels, Counter>,
+    /// Quarantined events by reason.
+    pub quarantined: Family<ReasonLabels, Counter>,
+    /// Commits done.
+    pub commits: Counter,
+    /// Commits aborted and rolled back.
+    pub aborts: Counter,
+    /// Time of each commit step.
+    pub steps: Family<StepLabel, Histogram>,
+    /// Broker timestamp of the oldest event of a batch → applied to the store.
+    pub applied_after: Family<TableLabel, Histogram>,
+    /// Broker timestamp of the oldest event of a batch → visible to search.
+    pub visible_after: Family<TableLabel, Histogram>,
+    /// Deletes later than the window, limits that pushed members out, ids with other content.
+    pub window_misses: Family<TableLabel, Counter>,
+    /// Members pushed out by limits.
+    pub evicted: Family<TableLabel, Counter>,
+    /// Event ids seen again with other content.
+    pub id_conflicts: Family<TableLabel, Counter>,
+    /// Unread source records.
+    pub lag: Family<TaskLabels, Gauge>,
+    /// Bytes of a task's store on disk.
+    pub store_bytes: Family<TaskLabels, Gauge>,
+    /// Documents of a table's index.
+    pub index_documents: Family<TableLabel, Gauge>,
+    /// Segments of a table's index.
+    pub index_segments: Family<TableLabel, Gauge>,
+    /// Bytes of a table's index on disk.
+    pub index_bytes: Family<TableLabel, Gauge>,
+    /// Index commits.
+    pub index_commits: Family<TableLabel, Counter>,
+    /// Time of an index commit.
+    pub index_commit: Family<TableLabel, Histogram>,
+    /// Parts of the memory budget and what is resident, bytes.
+    pub memory: Family<PartLabel, Gauge>,
+    /// What the broker side reports.
+    pub broker: Family<PartLabel, Gauge<f64, AtomicU64>>,
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub fn new() -> Arc<Self> {
+        let mut r = Registry::with_prefix("keld");
+        macro_rules! family {
+            ($name:literal, $help:literal, $metric:expr) => {{
+                let m = $metric;
+                r.register($name, $help, m.clone());
+                m
+            }};
+        }
+        macro_rules! timed {
+            ($name:literal, $help:literal, $metric:expr) => {{
+                let m = $metric;
+                r.register_with_unit($name, $help, Unit::Seconds, m.clone());
+                m
+            }};
+        }
+        let metrics = Self {
+            events: family!("events", "Events consumed, by what became of them", Family::default()),
+            quarantined: family!("quarantined", "Quarantined events by reason", Family::default()),
+            commits: family!("commits", "Commits", Counter::default()),
+            aborts: family!("commit_aborts", "Commits aborted and rolled back", Counter::default()),
+            steps: timed!("commit_step", "Time of a commit step", Family::new_with_constructor(seconds as fn() -> Histogram)),
+            applied_after: timed!("applied_after", "Oldest event of a batch: broker timestamp to applied", Family::new_with_constructor(seconds as fn() -> Histogram)),
+            visible_after: timed!("visible_after", "Oldest event of a batch: broker timestamp to searchable", Family::new_with_constructor(seconds as fn() -> Histogram)),
+            window_misses: family!("window_misses", "Deletes that came later than the window", Family::default()),
+            evicted: family!("evicted_members", "Members pushed out by limits", Family::default()),
+            id_conflicts: family!("event_id_conflicts", "Event ids seen again with other content", Family::default()),
+            lag: family!("lag_events", "Unread source records", Family::default()),
+            store_bytes: family!("store_bytes", "Bytes of a store on disk", Family::default()),
+            index_documents: family!("index_documents", "Documents of an index", Family::default()),
+            index_segments: family!("index_segments", "Segments of an index", Family::default()),
+            index_bytes: family!("index_bytes", "Bytes of an index on disk", Family::default()),
+            index_commits: family!("index_commits", "Index commits", Family::default()),
+            index_commit: timed!("index_commit", "Time of an index commit", Family::new_with_constructor(seconds as fn() -> Histogram)),
+            memory: family!("memory_bytes", "Parts of the memory budget, and resident memory", Family::default()),
+            broker: family!("broker_stat", "What the broker side reports", Family::default()),
+            registry: Mutex::new(Registry::default()),
+        };
+        *metrics.registry.lock() = r;
+        Arc::new(metrics)
+    }
+
+    /// The text that Prometheus scrapes.
+    pub fn encode(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut out, &self.registry.lock());
+        out
+    }
+
+    /// The counters of one table, resolved once so that counting touches no map.
+    pub fn table(&self, table: &str, sources: &[String]) -> Arc<TableMetrics> {
+        let label = TableLabel { table: table.to_owned() };
+        let outcome = |source: &String, outcome| {
+            self.events.get_or_create_owned(&OutcomeLabels { table: table.to_owned(), source: source.clone(), outcome })
+        };
+        Arc::new(TableMetrics {
+            sources: sources
+                .iter()
+                .map(|s| SourceMetrics {
+                    applied: outcome(s, "applied"),
+                    duplicate: outcome(s, "duplicate"),
+                    stale: outcome(s, "stale"),
+                    quarantined: outcome(s, "quarantined"),
+                })
+                .collect(),
+            applied_after: self.applied_after.get_or_create_owned(&label),
+            visible_after: self.visible_after.get_or_create_owned(&label),
+            index_commits: self.index_commits.get_or_create_owned(&label),
+            index_commit: self.index_commit.get_or_create_owned(&label),
+        })
+    }
+}
+
+/// Outcome counters of one source.
+#[derive(Debug)]
+pub struct SourceMetrics {
+    applied: Counter,
+    duplicate: Counter,
+    stale: Counter,
+    quarantined: Counter,
+}
+
+impl SourceMetrics {
+    /// The counter of an outcome.
+    pub fn of(&self, outcome: Outcome) -> &Counter {
+        match outcome {
+            Outcome::Applied => &self.applied,
+            Outcome::Duplicate => &self.duplicate,
+            Outcome::Stale => &self.stale,
+            Outcome::Quarantined => &self.quarantined,
+        }
+    }
+}
+
+/// Counters of one table.
+#[derive(Debug)]
+pub struct TableMetrics {
+    /// By source, in the order of the definition.
+    pub sources: Vec<SourceMetrics>,
+    /// See [`Metrics::applied_after`].
+    pub applied_after: Histogram,
+    /// See [`Metrics::visible_after`].
+    pub visible_after: Histogram,
+    /// See [`Metrics::index_commits`].
+    pub index_commits: Counter,
+    /// See [`Metrics::index_commit`].
+    pub index_commit: Histogram,
+}

@@ -1,0 +1,95 @@
+//! Queries over this instance's tasks (the leaf), and waiting for freshness. Routing to other instances builds on it.
+
+pub mod leaf;
+pub mod table;
+
+pub use table::Table;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::broker::Offset;
+
+/// How the number of matches is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Count {
+    /// All matches are counted.
+    #[default]
+    Exact,
+    /// Not counted.
+    None,
+}
+
+/// One sort key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SortKey {
+    /// A field, `_score` or `_key`.
+    pub field: String,
+    /// Largest first.
+    pub descending: bool,
+}
+
+/// A search over one table.
+#[derive(Clone, Debug, Default)]
+pub struct SearchRequest {
+    /// The words a person types; parsed leniently. `None` or blank: everything.
+    pub q: Option<String>,
+    /// Strict filters; all must hold; not scored.
+    pub filter: Vec<String>,
+    /// Sort keys; empty: by score, then key. Ties end with the key.
+    pub sort: Vec<SortKey>,
+    /// Most hits.
+    pub limit: usize,
+    /// Members of the record to return; `None`: all.
+    pub fields: Option<Vec<String>>,
+    /// Whether matches are counted.
+    pub count: Count,
+}
+
+/// One hit.
+#[derive(Clone, Debug)]
+pub struct Hit {
+    /// Key of the record.
+    pub key: Vec<u8>,
+    /// BM25 score, when sorted by score.
+    pub score: Option<f32>,
+    /// The current record.
+    pub record: serde_json::Map<String, serde_json::Value>,
+}
+
+/// How far a task's answer reaches.
+#[derive(Clone, Debug, Default)]
+pub struct TaskPosition {
+    /// Source positions by topic that the answer covers.
+    pub sources: BTreeMap<Arc<str>, Offset>,
+    /// Unread source records.
+    pub lag: i64,
+}
+
+/// Answer to a search.
+#[derive(Clone, Debug, Default)]
+pub struct SearchAnswer {
+    /// Hits in order.
+    pub hits: Vec<Hit>,
+    /// Number of matches, if counted.
+    pub total: Option<u64>,
+    /// What the lenient parser had to pass over.
+    pub warnings: Vec<String>,
+    /// What the index covers, by partition.
+    pub index: BTreeMap<u32, TaskPosition>,
+    /// What the stores cover, by partition.
+    pub store: BTreeMap<u32, TaskPosition>,
+    /// Partitions that could not answer.
+    pub missing_partitions: Vec<u32>,
+}
+
+/// A demand for freshness: the event at this offset must be covered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AtLeast {
+    /// Source topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: u32,
+    /// Offset of the event.
+    pub offset: Offset,
+}

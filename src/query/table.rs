@@ -1,0 +1,37 @@
+//! A table as queries see it: definition, index, and the tasks that are here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::index::TableIndex;
+use crate::metrics::TableMetrics;
+use crate::record::TableDef;
+use crate::task::TaskView;
+
+/// A table as queries see it.
+#[derive(Debug)]
+pub struct Table {
+    /// Definition.
+    pub def: Arc<TableDef>,
+    /// Partitions of the table: those of each of its sources.
+    pub partitions: u32,
+    /// Index over all tasks of the table on this instance.
+    pub index: Arc<TableIndex>,
+    /// Tasks on this instance, by partition.
+    pub tasks: ArcSwap<BTreeMap<u32, Arc<TaskView>>>,
+    /// Counters.
+    pub metrics: Arc<TableMetrics>,
+}
+
+impl Table {
+    /// The task of a partition, if it is here.
+    pub fn task(&self, partition: u32) -> Option<Arc<TaskView>> {
+        self.tasks.load().get(&partition).cloned()
+    }
+    /// The tasks that are here, by partition.
+    pub fn tasks(&self) -> Arc<BTreeMap<u32, Arc<TaskView>>> {
+        self.tasks.load_full()
+    }
+}

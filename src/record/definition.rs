@@ -1,0 +1,235 @@
+//! The definition of a table, compiled from configuration: what the pure core needs to know, and nothing else.
+
+use super::partitioner::Partitioner;
+use super::value::Value;
+
+/// A path into an event: member names from the root (`size.installed` → `["size", "installed"]`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Path(pub Vec<String>);
+
+impl Path {
+    /// Splits at dots. Empty segments are the caller's to refuse.
+    pub fn parse(text: &str) -> Self {
+        Path(text.split('.').map(str::to_owned).collect())
+    }
+    /// The member name at the root of the event.
+    pub fn root(&self) -> &str {
+        self.0.first().map_or("", String::as_str)
+    }
+}
+
+impl std::fmt::Display for Path {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join("."))
+    }
+}
+
+/// One kind of record: key, sources, fields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableDef {
+    /// Name of the table, as in configuration and URLs.
+    pub name: String,
+    /// Where an event's key comes from.
+    pub key: KeyFrom,
+    /// What happens to members that no field declares.
+    pub dynamic: Dynamic,
+    /// How much history journals keep, per key and source.
+    pub window: Window,
+    /// How producers choose the partition of a key.
+    pub partitioner: Partitioner,
+    /// Sources, ordered by name.
+    pub sources: Vec<SourceDef>,
+    /// Declared fields, ordered by name. Names and ids are unique.
+    pub fields: Vec<FieldDef>,
+    /// Nesting depth of JSON beyond which an event is quarantined (`too_deep`).
+    pub max_depth: usize,
+}
+
+/// Where an event's key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyFrom {
+    /// The message key (`@key`), as it is.
+    Message,
+    /// A path in the event; strings as they are, integers in decimal. Shown in the record under the path's text.
+    Path(Path),
+}
+
+/// What happens to members of an event that no field declares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dynamic {
+    /// Kept last-writer-wins, returned, not indexed.
+    Store,
+    /// Kept, returned and indexed.
+    Index,
+    /// Left out.
+    Ignore,
+    /// The event is quarantined.
+    Reject,
+}
+
+/// How much of a key's recent events a journal holds, per source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Most entries a journal holds.
+    pub events: usize,
+    /// Event time between the newest and the oldest entry, milliseconds. Compared only with versions that are times.
+    pub time_ms: i64,
+}
+
+/// One source of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceDef {
+    /// Name, unique within the table.
+    pub name: String,
+    /// Stable id: low 32 bits of xxh3 of the name. Journals are kept under it.
+    pub id: u32,
+    /// Topic that is read.
+    pub topic: String,
+    /// How payloads are encoded.
+    pub format: Format,
+    /// Where the version comes from.
+    pub version: VersionFrom,
+    /// Path of the event id, needed by `sum` and `count`.
+    pub event_id: Option<Path>,
+    /// Breaks ties between equal versions: the higher rank wins.
+    pub rank: i32,
+    /// When an event is a delete, beside a null payload.
+    pub delete: Option<DeleteRule>,
+    /// What the absence of a declared field says.
+    pub absent: Absent,
+    /// Values that count as absent.
+    pub sentinels: Vec<Value>,
+    /// A version this much later than the message's broker timestamp is quarantined; `None` for sequences, milliseconds.
+    pub max_ahead_ms: Option<i64>,
+}
+
+/// How payloads are encoded. More formats are a later addition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object.
+    Json,
+}
+
+/// Where the version of an event comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VersionFrom {
+    /// Timestamp that the broker stored with the message, milliseconds.
+    Timestamp,
+    /// One path, or two that are compared in order: integers, or RFC 3339 text as milliseconds.
+    Paths(Vec<Path>),
+}
+
+/// An event whose `field` equals `equals` is a delete.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteRule {
+    /// Path that is looked at.
+    pub field: Path,
+    /// The value that makes it a delete, compared in canonical form.
+    pub equals: Value,
+}
+
+/// What the absence of a declared field in an event says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// Nothing.
+    Keep,
+    /// The field is cleared, for sources that always send whole rows.
+    Clear,
+}
+
+/// Type of a declared field. A field may hold an array of its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FieldType {
+    /// Text, analysed for search.
+    Text,
+    /// Text, matched whole.
+    Keyword,
+    /// Signed 64-bit integer.
+    Integer,
+    /// 64-bit float, finite.
+    Float,
+    /// True or false.
+    Boolean,
+    /// Milliseconds since the epoch; RFC 3339 or a number in, RFC 3339 in UTC out.
+    Date,
+    /// Any JSON.
+    Json,
+}
+
+/// How the values of a field are merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// The value with the highest stamp.
+    Lww,
+    /// Sum over distinct event ids; integer or float fields.
+    Sum,
+    /// Number of distinct event ids that carry a value; integer fields.
+    Count,
+    /// Union of values.
+    Set,
+    /// Largest value.
+    Max,
+    /// Smallest value.
+    Min,
+}
+
+/// A declared field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldDef {
+    /// Name, as shown in records and queries.
+    pub name: String,
+    /// Stable id: low 32 bits of xxh3 of the name. Stored records name declared fields by it.
+    pub id: u32,
+    /// Type.
+    pub kind: FieldType,
+    /// Strategy.
+    pub merge: Strategy,
+    /// Where in an event the value stands; the name by default.
+    pub path: Path,
+    /// Most members of a set.
+    pub limit: usize,
+    /// Searchable (default true).
+    pub index: bool,
+    /// Facet counts wanted; implies a column.
+    pub facet: bool,
+    /// Sorting wanted on a text field; every other type can always be sorted by.
+    pub sort: bool,
+}
+
+/// Stable 32-bit id of a field or source name.
+pub fn name_id(name: &str) -> u32 {
+    (xxhash_rust::xxh3::xxh3_64(name.as_bytes()) & 0xffff_ffff) as u32
+}
+
+impl TableDef {
+    /// The declared field of this name.
+    pub fn field(&self, name: &str) -> Option<&FieldDef> {
+        self.fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok().map(|i| &self.fields[i])
+    }
+    /// The declared field with this id.
+    pub fn field_by_id(&self, id: u32) -> Option<&FieldDef> {
+        self.fields.iter().find(|f| f.id == id)
+    }
+    /// What an event of `source` spends on key, version, id, delete marker and fields; the rest is dynamic.
+    pub fn consumed(&self, source: &SourceDef) -> Consumed {
+        let mut paths: Vec<Path> = self.fields.iter().map(|f| f.path.clone()).collect();
+        if let KeyFrom::Path(p) = &self.key {
+            paths.push(p.clone());
+        }
+        if let VersionFrom::Paths(p) = &source.version {
+            paths.extend(p.iter().cloned());
+        }
+        paths.extend(source.event_id.clone());
+        paths.extend(source.delete.as_ref().map(|d| d.field.clone()));
+        paths.sort();
+        paths.dedup();
+        Consumed { paths }
+    }
+}
+
+/// Paths of an event that are spoken for; computed once per source.
+#[derive(Clone, Debug)]
+pub struct Consumed {
+    /// Sorted, distinct.
+    pub paths: Vec<Path>,
+}

@@ -1,0 +1,29 @@
+//! The record model: how events become a record (`MERGE.md`).
+//!
+//! Pure: no input or output, no clock. `merge(record, event) → (record', outcome)` gives the same bytes for the same
+//! set of events, in any order, each delivered any number of times within the window.
+
+pub mod codec;
+pub mod decode;
+pub mod definition;
+pub mod event;
+pub mod merge;
+pub mod partitioner;
+pub mod render;
+pub mod state;
+pub mod value;
+
+pub use definition::{
+    Absent, Consumed, DeleteRule, Dynamic, FieldDef, FieldType, Format, KeyFrom, Path, SourceDef, Strategy, TableDef,
+    VersionFrom, Window,
+};
+pub use event::{Event, EventKind, Outcome, Reason, Reject, Stamp, Version};
+pub use merge::{Merged, merge};
+pub use partitioner::Partitioner;
+pub use state::Record;
+pub use value::Value;
+
+/// User keys may not start with this; what Keld itself keeps in a changelog stands under it.
+pub const RESERVED_PREFIX: &[u8] = b"\0keld";
+/// Key of the position record in every changelog partition.
+pub const POSITION_KEY: &[u8] = b"\0keld/position";

@@ -1,0 +1,32 @@
+//! The state of the process that health checks and status show.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwapOption;
+
+/// The state of the process.
+#[derive(Debug, Default)]
+pub struct Health {
+    trouble: ArcSwapOption<String>,
+    stopping: AtomicBool,
+}
+
+impl Health {
+    /// What is wrong with the broker now, if anything.
+    pub fn trouble(&self) -> Option<Arc<String>> {
+        self.trouble.load_full()
+    }
+    /// Records or clears what is wrong with the broker.
+    pub fn set_trouble(&self, trouble: Option<String>) {
+        self.trouble.store(trouble.map(Arc::new));
+    }
+    /// Whether the process is shutting down.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+    /// Marks the process as shutting down.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,5 @@
+//! Workers, assignment and supervision.
+
+pub mod health;
+
+pub use health::Health;

@@ -1,0 +1,144 @@
+//! What readers may see of a task: role, phase, store, and how far it has come.
+//!
+//! Owns the published positions. Does not own the store's content or the decision what to do next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::watch;
+
+use crate::broker::Offset;
+use crate::store::Store;
+
+/// What this instance is to a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Owns it.
+    Active,
+    /// Follows it.
+    Standby,
+}
+
+/// Where in its life a task is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    /// Opening its files.
+    Opening,
+    /// Reading the changelog.
+    Restoring {
+        /// Changelog position reached.
+        at: Offset,
+        /// Changelog position to reach.
+        end: Offset,
+        /// Records a second, over the last second.
+        rate: f64,
+    },
+    /// Feeding its records to the index again.
+    Indexing {
+        /// Records fed.
+        done: u64,
+    },
+    /// Processing.
+    Running,
+    /// Being given back.
+    Releasing,
+    /// Stopped for the reason given; needs a person.
+    Stopped(String),
+}
+
+impl Phase {
+    /// The phase as one word, for status and metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Phase::Opening => "opening",
+            Phase::Restoring { .. } => "restoring",
+            Phase::Indexing { .. } => "indexing",
+            Phase::Running => "running",
+            Phase::Releasing => "releasing",
+            Phase::Stopped(_) => "stopped",
+        }
+    }
+}
+
+/// How far a task has come. Positions are of the next event.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Source positions by topic whose events are in the store.
+    pub applied: BTreeMap<Arc<str>, Offset>,
+    /// Source positions by topic whose events are visible to search.
+    pub visible: BTreeMap<Arc<str>, Offset>,
+    /// Changelog position of the store.
+    pub changelog: Offset,
+    /// Changelog position of the index.
+    pub indexed: Offset,
+    /// Timestamp of the newest applied event, milliseconds since the epoch; 0 before the first.
+    pub last_event_ms: i64,
+}
+
+/// A task as readers see it.
+#[derive(Debug)]
+pub struct TaskView {
+    /// Table.
+    pub table: Arc<str>,
+    /// Partition.
+    pub partition: u32,
+    /// Role of this instance.
+    pub role: Role,
+    phase: ArcSwap<Phase>,
+    store: ArcSwapOption<Store>,
+    progress: watch::Sender<Progress>,
+    /// Unread source records by topic, as of the last look.
+    lag: ArcSwap<BTreeMap<Arc<str>, i64>>,
+}
+
+impl TaskView {
+    /// A task that is being opened.
+    pub fn new(table: Arc<str>, partition: u32, role: Role) -> Arc<Self> {
+        Arc::new(Self {
+            table,
+            partition,
+            role,
+            phase: ArcSwap::from_pointee(Phase::Opening),
+            store: ArcSwapOption::empty(),
+            progress: watch::Sender::new(Progress::default()),
+            lag: ArcSwap::from_pointee(BTreeMap::new()),
+        })
+    }
+    /// Current phase.
+    pub fn phase(&self) -> Arc<Phase> {
+        self.phase.load_full()
+    }
+    /// Changes the phase.
+    pub fn set_phase(&self, phase: Phase) {
+        self.phase.store(Arc::new(phase));
+    }
+    /// The store, once open.
+    pub fn store(&self) -> Option<Arc<Store>> {
+        self.store.load_full()
+    }
+    /// Publishes or withdraws the store.
+    pub fn set_store(&self, store: Option<Arc<Store>>) {
+        self.store.store(store);
+    }
+    /// Current progress.
+    pub fn progress(&self) -> Progress {
+        self.progress.borrow().clone()
+    }
+    /// A receiver that wakes at every change of the progress.
+    pub fn watch(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+    /// Changes the progress and wakes who waits.
+    pub fn advance(&self, change: impl FnOnce(&mut Progress)) {
+        self.progress.send_modify(change);
+    }
+    /// Unread source records by topic.
+    pub fn lag(&self) -> Arc<BTreeMap<Arc<str>, i64>> {
+        self.lag.load_full()
+    }
+    /// Publishes the unread source records.
+    pub fn set_lag(&self, lag: BTreeMap<Arc<str>, i64>) {
+        self.lag.store(Arc::new(lag));
+    }
+}
