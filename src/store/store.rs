@@ -1,7 +1,5 @@
 //! One task's RocksDB.
 
-use std::sync::Arc;
-
 use crate::Result;
 use crate::broker::Offset;
 
