@@ -1,0 +1,220 @@
+//! One task's RocksDB.
+
+use std::path::{Path, PathBuf};
+
+use rocksdb::{ColumnFamilyDescriptor, DB, Direction, IteratorMode, ReadOptions, WriteBatch};
+
+use super::position::Position;
+use super::shared::SharedMemory;
+use super::layout;
+use crate::broker::Offset;
+use crate::{Error, Kind, Result};
+
+const RECORDS: &str = "records";
+const META: &str = "meta";
+/// Reserved for records and tombstones that end by event time.
+const EXPIRY: &str = "expiry";
+
+const CHANGELOG: &[u8] = b"changelog";
+const POSITION: &[u8] = b"position";
+const DEFINITION: &[u8] = b"definition";
+
+/// One task's RocksDB. Readers and the one writer share it.
+#[derive(Debug)]
+pub struct Store {
+    db: DB,
+    dir: PathBuf,
+}
+
+/// What a committed batch, or a stretch of the changelog, brings into the store. Applied whole or not at all.
+#[derive(Debug, Default)]
+pub struct StoreBatch<'a> {
+    /// Key and stored bytes; `None` removes the key.
+    pub records: Vec<(&'a [u8], Option<&'a [u8]>)>,
+    /// New position of the task, if it moved.
+    pub position: Option<&'a Position>,
+    /// Changelog position that the store covers afterwards.
+    pub changelog: Offset,
+}
+
+impl Store {
+    /// Opens or creates the store of a task. One process at a time: a second one is refused.
+    pub fn open(dir: &Path, shared: &SharedMemory) -> Result<Self> {
+        layout::prepare(dir)?;
+        let families = [RECORDS, META, EXPIRY]
+            .into_iter()
+            .chain(["default"])
+            .map(|name| ColumnFamilyDescriptor::new(name, shared.family()));
+        let db = DB::open_cf_descriptors(&shared.database(), dir.join("db"), families).map_err(|e| opening(dir, e))?;
+        Ok(Self { db, dir: dir.to_owned() })
+    }
+
+    /// Removes the files of a store that is not open.
+    pub fn destroy(dir: &Path) -> Result<()> {
+        match std::fs::remove_dir_all(dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::new(Kind::Storage, format!("cannot remove {}", dir.display())).because(e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn family(&self, name: &'static str) -> Result<impl rocksdb::AsColumnFamilyRef + '_> {
+        self.db
+            .cf_handle(name)
+            .ok_or_else(|| Error::new(Kind::Corrupt, format!("{}: column family {name} is missing", self.dir.display())))
+    }
+
+    fn failed(&self, what: &str, e: rocksdb::Error) -> Error {
+        let kind = if e.kind() == rocksdb::ErrorKind::Corruption { Kind::Corrupt } else { Kind::Storage };
+        Error::new(kind, format!("{what} in the store {}", self.dir.display())).because(e).advise(match kind {
+            Kind::Corrupt => "start with --rebuild: the store is then restored from its changelog",
+            _ => "check the disk's space and health; the changelog has everything that was committed",
+        })
+    }
+
+    /// The stored bytes of a record.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.db.get_cf(&self.family(RECORDS)?, key).map_err(|e| self.failed("reading", e))
+    }
+
+    /// The stored bytes of many records, in the order asked.
+    pub fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        let mut out = vec![None; keys.len()];
+        let mut order: Vec<usize> = (0..keys.len()).collect();
+        order.sort_unstable_by_key(|&i| keys[i]);
+        let sorted: Vec<&[u8]> = order.iter().map(|&i| keys[i]).collect();
+        self.visit_sorted(&sorted, &mut |n, bytes| {
+            out[order[n]] = bytes.map(<[u8]>::to_vec);
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// Looks up keys that are sorted and hands each its number and stored bytes, without copying them.
+    pub fn visit_sorted(
+        &self,
+        keys: &[&[u8]],
+        visit: &mut dyn FnMut(usize, Option<&[u8]>) -> Result<()>,
+    ) -> Result<()> {
+        debug_assert!(keys.is_sorted());
+        let family = self.family(RECORDS)?;
+        for (i, found) in self.db.batched_multi_get_cf(&family, keys.iter(), true).into_iter().enumerate() {
+            let found = found.map_err(|e| self.failed("reading", e))?;
+            visit(i, found.as_deref())?;
+        }
+        Ok(())
+    }
+
+    /// Hands every record to `visit`, by key, from `from` on, until it returns false.
+    pub fn scan(&self, from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
+        let mut options = ReadOptions::default();
+        options.set_readahead_size(1 << 20);
+        options.fill_cache(false);
+        let mode = IteratorMode::From(from, Direction::Forward);
+        for item in self.db.iterator_cf_opt(&self.family(RECORDS)?, options, mode) {
+            let (key, value) = item.map_err(|e| self.failed("scanning", e))?;
+            if !visit(&key, &value)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies a batch whole. The write-ahead log is not synced: a process crash loses nothing, a power loss loses a tail
+    /// that the changelog gives back.
+    pub fn apply(&self, batch: &StoreBatch<'_>) -> Result<()> {
+        let (records, meta) = (self.family(RECORDS)?, self.family(META)?);
+        let mut write = WriteBatch::default();
+        for (key, value) in &batch.records {
+            match value {
+                Some(value) => write.put_cf(&records, key, value),
+                None => write.delete_cf(&records, key),
+            }
+        }
+        if let Some(position) = batch.position {
+            write.put_cf(&meta, POSITION, position.encode()?);
+        }
+        write.put_cf(&meta, CHANGELOG, batch.changelog.to_be_bytes());
+        self.db.write(write).map_err(|e| self.failed("writing", e))
+    }
+
+    fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.db.get_cf(&self.family(META)?, key).map_err(|e| self.failed("reading", e))
+    }
+
+    /// Changelog position that the store covers; 0 for a new store.
+    pub fn changelog(&self) -> Result<Offset> {
+        match self.meta(CHANGELOG)? {
+            None => Ok(0),
+            Some(bytes) => bytes
+                .try_into()
+                .map(Offset::from_be_bytes)
+                .map_err(|_| Error::new(Kind::Corrupt, format!("{}: the changelog position is damaged", self.dir.display()))),
+        }
+    }
+
+    /// Position of the task, if it ever had one.
+    pub fn position(&self) -> Result<Option<Position>> {
+        self.meta(POSITION)?.map(|bytes| Position::decode(&bytes)).transpose()
+    }
+
+    /// The table definition that the store was written under.
+    pub fn definition(&self) -> Result<Option<Vec<u8>>> {
+        self.meta(DEFINITION)
+    }
+
+    /// Keeps the table definition.
+    pub fn set_definition(&self, definition: &[u8]) -> Result<()> {
+        self.db
+            .put_cf(&self.family(META)?, DEFINITION, definition)
+            .map_err(|e| self.failed("writing", e))
+    }
+
+    /// Bytes on disk and in memtables, approximate.
+    pub fn bytes(&self) -> u64 {
+        ["rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"].iter().map(|p| self.property(p)).sum()
+    }
+
+    /// Records, approximate.
+    pub fn approximate_records(&self) -> u64 {
+        self.property("rocksdb.estimate-num-keys")
+    }
+
+    fn property(&self, name: &str) -> u64 {
+        self.family(RECORDS)
+            .ok()
+            .and_then(|f| self.db.property_int_value_cf(&f, name).ok().flatten())
+            .unwrap_or(0)
+    }
+
+    /// Syncs what was written; part of a clean close.
+    pub fn sync(&self) -> Result<()> {
+        self.db.flush_wal(true).map_err(|e| self.failed("syncing", e))
+    }
+
+    /// Folder of the task.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+fn opening(dir: &Path, e: rocksdb::Error) -> Error {
+    let text = e.to_string();
+    if text.contains("lock") || text.contains("LOCK") {
+        return Error::refused(format!("the store {} is in use by another process", dir.display()))
+            .because(e)
+            .advise("stop the other Keld, or give this one its own instance.data_dir");
+    }
+    if e.kind() == rocksdb::ErrorKind::Corruption {
+        return Error::new(Kind::Corrupt, format!("the store {} is damaged", dir.display()))
+            .because(e)
+            .advise("start with --rebuild: it is then restored from its changelog");
+    }
+    Error::new(Kind::Storage, format!("cannot open the store {}", dir.display()))
+        .because(e)
+        .advise("check that the directory is writable and has space")
+}
+
+#[cfg(test)]
+mod tests;

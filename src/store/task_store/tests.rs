@@ -1,0 +1,49 @@
+use super::*;
+use crate::config::MemoryPlan;
+
+fn open(dir: &Path) -> Result<Store> {
+    let shared = SharedMemory::new(&MemoryPlan::share(256 << 20, 1, 1), 1)?;
+    Store::open(dir, &shared)
+}
+
+fn put<'a>(records: &[(&'a [u8], Option<&'a [u8]>)], changelog: Offset) -> StoreBatch<'a> {
+    StoreBatch { records: records.to_vec(), position: None, changelog }
+}
+
+#[test]
+fn a_batch_brings_records_and_changelog_position_and_survives_a_reopen() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    assert_eq!(store.changelog().unwrap(), 0);
+    store.apply(&put(&[(b"b", Some(b"2")), (b"a", Some(b"1")), (b"c", Some(b"3"))], 4)).unwrap();
+    store.apply(&put(&[(b"c", None)], 6)).unwrap();
+    drop(store);
+    let store = open(dir.path()).unwrap();
+    assert_eq!(store.changelog().unwrap(), 6);
+    let got = store.get_many(&[b"c", b"b", b"x", b"a"]).unwrap();
+    assert_eq!(got, vec![None, Some(b"2".to_vec()), None, Some(b"1".to_vec())]);
+    let mut keys = Vec::new();
+    store
+        .scan(b"a\0", &mut |k, _| {
+            keys.push(k.to_vec());
+            Ok(true)
+        })
+        .unwrap();
+    assert_eq!(keys, vec![b"b".to_vec()]);
+}
+
+#[test]
+fn a_second_opener_is_refused_with_the_folder_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let _store = open(dir.path()).unwrap();
+    let e = open(dir.path()).unwrap_err();
+    assert_eq!(e.kind(), Kind::Refused);
+    assert!(e.to_string().contains(&dir.path().display().to_string()), "{e}");
+}
+
+#[test]
+fn a_folder_of_another_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(super::layout::FORMAT_FILE), "99").unwrap();
+    assert_eq!(open(dir.path()).unwrap_err().kind(), Kind::Refused);
+}
