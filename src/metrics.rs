@@ -183,6 +183,11 @@ impl Metrics {
             visible_after: self.visible_after.get_or_create_owned(&label),
             index_commits: self.index_commits.get_or_create_owned(&label),
             index_commit: self.index_commit.get_or_create_owned(&label),
+            history: TableHistory {
+                window_misses: self.window_misses.get_or_create_owned(&label),
+                evicted: self.evicted.get_or_create_owned(&label),
+                id_conflicts: self.id_conflicts.get_or_create_owned(&label),
+            },
         })
     }
 }
@@ -221,4 +226,23 @@ pub struct TableMetrics {
     pub index_commits: Counter,
     /// See [`Metrics::index_commit`].
     pub index_commit: Histogram,
+    /// Rare things that merging met.
+    pub history: TableHistory,
+}
+
+/// Counters of rare things that merging meets.
+#[derive(Debug)]
+pub struct TableHistory {
+    window_misses: Counter,
+    evicted: Counter,
+    id_conflicts: Counter,
+}
+
+impl TableHistory {
+    /// Counts what a merge reports.
+    pub fn note(&self, merged: &crate::record::Merged) {
+        self.window_misses.inc_by(u64::from(merged.window_misses));
+        self.evicted.inc_by(u64::from(merged.evicted));
+        self.id_conflicts.inc_by(u64::from(merged.id_conflicts));
+    }
 }

@@ -174,8 +174,8 @@ impl Settings {
     pub fn changelog_topic(&self, table: &str) -> String {
         format!("{}-{table}-changelog", self.application)
     }
-    /// The transactional id of a worker: `<application>-<instance>-<worker>`.
-    pub fn transactional_id(&self, worker: usize) -> String {
-        format!("{}-{}-{worker}", self.application, self.instance.id)
+    /// The transactional id of a table's worker: `<application>-<instance>-<table>-<worker>`.
+    pub fn transactional_id(&self, table: &str, worker: usize) -> String {
+        format!("{}-{}-{table}-{worker}", self.application, self.instance.id)
     }
 }

@@ -94,6 +94,10 @@ impl TableIndex {
     pub fn clear_partition(&self, _partition: u32) -> Result<()> {
         todo!()
     }
+    /// Changelog position up to which the last commit covers a partition; `None` if it holds nothing of it.
+    pub fn covered(&self, _partition: u32) -> Option<Offset> {
+        todo!()
+    }
     /// Waits until everything submitted before is visible (used after repair and rebuild, and by tests).
     pub fn flush(&self) -> Result<()> {
         todo!()

@@ -30,6 +30,21 @@ impl Table {
     pub fn task(&self, partition: u32) -> Option<Arc<TaskView>> {
         self.tasks.load().get(&partition).cloned()
     }
+    /// Shows a task to readers.
+    pub fn add_task(&self, task: Arc<TaskView>) {
+        self.change_tasks(|tasks| drop(tasks.insert(task.partition, task.clone())));
+    }
+    /// Hides a task from readers.
+    pub fn remove_task(&self, partition: u32) {
+        self.change_tasks(|tasks| drop(tasks.remove(&partition)));
+    }
+    fn change_tasks(&self, change: impl Fn(&mut BTreeMap<u32, Arc<TaskView>>)) {
+        self.tasks.rcu(|old| {
+            let mut new = BTreeMap::clone(old);
+            change(&mut new);
+            new
+        });
+    }
     /// The tasks that are here, by partition.
     pub fn tasks(&self) -> Arc<BTreeMap<u32, Arc<TaskView>>> {
         self.tasks.load_full()

@@ -1,5 +1,18 @@
 //! Workers, assignment and supervision.
+//!
+//! A worker is a pipeline of two threads over some tasks of one table: [`merger`] runs ahead, [`committer`] makes it true.
+//! They share nothing but a bounded channel and a [`link`]. The [`supervisor`] turns group membership into orders.
 
+pub mod committer;
+pub mod control;
+pub mod grouping;
 pub mod health;
+pub mod inbox;
+pub mod link;
+pub mod merger;
+pub mod overlay;
+pub mod quarantine;
+pub mod supervisor;
+pub mod worker;
 
 pub use health::Health;

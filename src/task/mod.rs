@@ -1,5 +1,18 @@
 //! A task = (table, partition): the unit of ownership, state, restore and failover.
+//!
+//! ```text
+//! opening ─▶ restoring ─▶ indexing ─▶ running ─▶ releasing
+//!    │           │           │           │
+//!    └───────────┴───────────┴───────────┴──▶ stopped (with the reason; needs a person)
+//! ```
 
+pub mod batch;
+pub mod commit;
+pub mod definition;
+pub mod open;
+pub mod plan;
+pub mod restore;
 pub mod view;
 
+pub use open::{Opener, Task};
 pub use view::{Phase, Progress, Role, TaskView};

@@ -9,7 +9,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
 use crate::broker::Offset;
-use crate::store::Store;
+use crate::store::{Accounting, Store};
 
 /// What this instance is to a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub struct Progress {
     pub indexed: Offset,
     /// Timestamp of the newest applied event, milliseconds since the epoch; 0 before the first.
     pub last_event_ms: i64,
+    /// What became of the events of each source, by its name, since the beginning.
+    pub accounting: BTreeMap<String, Accounting>,
 }
 
 /// A task as readers see it.

@@ -1,0 +1,240 @@
+//! The commit thread of a worker: natural batching around the commit protocol, and the way back when it fails.
+//!
+//! Owns the transactional producer and the tasks' stores as their only writer. When to commit: as soon as there is
+//! something, the last commit is done and `min_gap` has passed; under load a batch grows to `commit_interval`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+
+use crate::task::batch::Batch;
+use super::control::{Release, ToCommit};
+use super::link::Link;
+use crate::broker::{GroupToken, TransactionalProducer};
+use crate::config::ProcessingSettings;
+use crate::runtime::Health;
+use crate::store::Position;
+use crate::task::commit::{self, Protocol};
+use crate::task::{Opener, Phase, Task};
+use crate::{Error, Kind, Reaction, Result};
+
+/// Pause between attempts to reach the broker.
+const BACKOFF: Duration = Duration::from_millis(500);
+/// How often a quiet task's position is committed again: brokers forget offsets of quiet groups after days.
+const RENEW_EVERY: Duration = Duration::from_secs(3_600);
+/// An identity that is fenced this often within [`FENCED_WITHIN`] is used by two processes.
+const FENCED_MOST: usize = 3;
+const FENCED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a committer is built from.
+pub struct CommitterParts {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Brings tasks back after a rollback.
+    pub opener: Opener,
+    /// Transactional id.
+    pub id: String,
+    /// Producer of that id, initialised.
+    pub producer: Box<dyn TransactionalProducer>,
+    /// Link to the merge thread.
+    pub link: Arc<Link>,
+    /// From the merge thread.
+    pub orders: Receiver<ToCommit>,
+    /// When to commit.
+    pub settings: ProcessingSettings,
+    /// Health.
+    pub health: Arc<Health>,
+}
+
+/// The commit thread's state.
+pub struct Committer {
+    parts: CommitterParts,
+    tasks: BTreeMap<u32, Task>,
+    token: Option<GroupToken>,
+    last_start: Instant,
+    renewed: Instant,
+    fenced: Vec<Instant>,
+}
+
+impl Committer {
+    /// A committer without tasks.
+    pub fn new(parts: CommitterParts) -> Self {
+        let now = Instant::now();
+        Self { parts, tasks: BTreeMap::new(), token: None, last_start: now, renewed: now, fenced: Vec::new() }
+    }
+
+    /// Runs until told to stop; an error ends the process.
+    pub fn run(mut self) -> Result<()> {
+        let mut next = None;
+        loop {
+            let order = match next.take() {
+                Some(order) => order,
+                None => match self.parts.orders.recv_timeout(Duration::from_secs(10)) {
+                    Ok(order) => order,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.renew()?;
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("the merge thread has ended")),
+                },
+            };
+            match order {
+                ToCommit::Batch(batch) if batch.epoch != self.parts.link.epoch() => {}
+                ToCommit::Batch(batch) => {
+                    let (batch, after) = self.gather(batch)?;
+                    next = after;
+                    self.commit(batch)?;
+                }
+                ToCommit::Add(task) => drop(self.tasks.insert(task.partition, *task)),
+                ToCommit::Release(release) => self.release(&release)?,
+                ToCommit::Stop => return self.close(),
+            }
+        }
+    }
+
+    /// Lets the batch grow: until `min_gap` has passed since the last start, then as long as more is there at once, at most
+    /// to `commit_interval` and `commit_bytes`. Stops at the first order that is no batch; it must come after.
+    fn gather(&self, mut batch: Batch) -> Result<(Batch, Option<ToCommit>)> {
+        let s = &self.parts.settings;
+        let (started, not_before) = (Instant::now(), self.last_start + s.min_gap);
+        loop {
+            let wait = not_before.saturating_duration_since(Instant::now());
+            let order = if wait.is_zero() {
+                if started.elapsed() >= s.commit_interval || batch.bytes >= s.commit_bytes {
+                    return Ok((batch, None));
+                }
+                match self.parts.orders.try_recv() {
+                    Ok(order) => order,
+                    Err(TryRecvError::Empty) => return Ok((batch, None)),
+                    Err(TryRecvError::Disconnected) => return Err(Error::internal("the merge thread has ended")),
+                }
+            } else {
+                match self.parts.orders.recv_timeout(wait) {
+                    Ok(order) => order,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("the merge thread has ended")),
+                }
+            };
+            match order {
+                ToCommit::Batch(later) if later.epoch == batch.epoch => batch.absorb(later),
+                other => return Ok((batch, Some(other))),
+            }
+        }
+    }
+
+    fn commit(&mut self, batch: Batch) -> Result<()> {
+        self.last_start = Instant::now();
+        let seq = batch.seq;
+        self.token = Some(batch.token.clone());
+        let mut staged = commit::stage(&self.parts.opener.table.def, &self.tasks, batch);
+        if staged.is_empty() {
+            self.parts.link.set_applied(seq);
+            return Ok(());
+        }
+        match self.parts.protocol.transact(&mut *self.parts.producer, &mut staged) {
+            Ok(changelog) => {
+                self.parts.protocol.settle(staged, &changelog, &mut self.tasks)?;
+                self.parts.link.set_applied(seq);
+                Ok(())
+            }
+            Err(e) => self.recover(e),
+        }
+    }
+
+    /// Commits the positions of quiet tasks again.
+    fn renew(&mut self) -> Result<()> {
+        if self.renewed.elapsed() < RENEW_EVERY || self.tasks.is_empty() {
+            return Ok(());
+        }
+        self.renewed = Instant::now();
+        let Some(token) = self.token.clone() else { return Ok(()) };
+        let tasks = self.tasks.keys().map(|p| (*p, crate::task::batch::TaskBatch::default())).collect();
+        let seq = self.parts.link.applied();
+        let epoch = self.parts.link.epoch();
+        self.commit(Batch { seq, epoch, token, tasks, quarantined: Vec::new(), bytes: 0, oldest_ms: i64::MAX, catching_up: false })
+    }
+
+    /// The way back from a transaction that did not end well: a new producer of the same id settles its fate, the changelog
+    /// tells it, and reading goes on from there.
+    fn recover(&mut self, e: Error) -> Result<()> {
+        match e.reaction() {
+            Reaction::Retry => self.parts.health.set_trouble(Some(e.to_string())),
+            Reaction::Rollback => {}
+            Reaction::Rebuild => self.note_fenced(&e)?,
+            Reaction::Stop | Reaction::Report => return Err(e),
+        }
+        self.parts.protocol.metrics.aborts.inc();
+        tracing::warn!(table = self.parts.opener.table.def.name, error = %e, "a commit did not go through; rolling back");
+        self.parts.producer = self.persist("reaching the broker", |c| c.parts.opener.broker.transactional(&c.parts.id))?;
+        let mut positions: BTreeMap<u32, Position> = BTreeMap::new();
+        for partition in self.tasks.keys().copied().collect::<Vec<_>>() {
+            let Some(task) = self.tasks.get(&partition).cloned() else { continue };
+            let task = self.persist("reading the changelog", |c| {
+                c.parts.opener.catch_up(&task.view, task.store.clone(), &c.parts.id)
+            })?;
+            task.view.set_phase(Phase::Running);
+            positions.insert(partition, task.position.clone());
+            self.tasks.insert(partition, task);
+        }
+        self.parts.health.set_trouble(None);
+        self.parts.link.roll_back(positions);
+        tracing::info!(table = self.parts.opener.table.def.name, "rolled back; processing goes on");
+        Ok(())
+    }
+
+    fn note_fenced(&mut self, e: &Error) -> Result<()> {
+        let now = Instant::now();
+        self.fenced.retain(|at| now.duration_since(*at) < FENCED_WITHIN);
+        self.fenced.push(now);
+        tracing::error!(id = self.parts.id, error = %e, "another producer took this worker's transactional id over: is instance.id used twice?");
+        if self.fenced.len() < FENCED_MOST {
+            return Ok(());
+        }
+        Err(Error::refused(format!("the transactional id {:?} was taken over {} times within a minute", self.parts.id, self.fenced.len()))
+            .advise("give every instance its own instance.id"))
+    }
+
+    /// Tries until it works, the failure is not of the broker's being away, or the process shuts down.
+    fn persist<T>(&self, what: &str, attempt: impl Fn(&Self) -> Result<T>) -> Result<T> {
+        loop {
+            match attempt(self) {
+                Ok(t) => return Ok(t),
+                Err(e) if e.reaction() == Reaction::Retry && !self.parts.health.is_stopping() => {
+                    self.parts.health.set_trouble(Some(e.to_string()));
+                    tracing::warn!(error = %e, "{what}: trying again");
+                    self.parts.link.wait(BACKOFF);
+                }
+                Err(e) => return Err(e.within(what)),
+            }
+        }
+    }
+
+    fn release(&mut self, release: &Release) -> Result<()> {
+        for partition in &release.partitions {
+            if let Some(task) = self.tasks.remove(partition) {
+                task.view.set_store(None);
+                task.store.sync()?;
+            }
+        }
+        // The receiver may have given up waiting.
+        let _ = release.done.send(());
+        Ok(())
+    }
+
+    fn close(self) -> Result<()> {
+        for task in self.tasks.values() {
+            task.view.set_phase(Phase::Releasing);
+            task.store.sync()?;
+        }
+        Ok(())
+    }
+}
+
+
+/// The error of a thread that ended by a panic.
+pub fn panicked(thread: &str, cause: &(dyn std::any::Any + Send)) -> Error {
+    let text = cause.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| cause.downcast_ref::<String>().cloned());
+    Error::new(Kind::Internal, format!("thread {thread} panicked: {}", text.unwrap_or_else(|| "no message".into())))
+}

@@ -1,0 +1,302 @@
+//! The merge thread of a worker: poll → decode → group by key → look up → merge → encode → hand over.
+//!
+//! Owns the consumer, the overlay and the read positions of its tasks. Does not own the stores' content (the commit
+//! thread writes them) nor which tasks it has (the supervisor says).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+
+use crate::task::batch::Batch;
+use super::control::{Control, Release, ToCommit};
+use super::grouping::{Grouping, Merges};
+use super::inbox::Inbox;
+use super::link::Link;
+use super::overlay::Overlay;
+use crate::broker::{Broker, Consumer, GroupToken, Offset, TopicPartition};
+use crate::query::Table;
+use crate::record::decode::Decoder;
+use crate::record::Reason;
+use crate::runtime::Health;
+use crate::store::{Position, Store};
+use crate::task::{Phase, Task, TaskView};
+use crate::{Error, Reaction, Result};
+
+/// Messages taken at a time.
+const POLL_MAX: usize = 4_000;
+/// How long an idle worker sleeps before it looks for orders.
+const POLL_WAIT: Duration = Duration::from_millis(50);
+/// Full polls in a row after which the worker counts as catching up.
+const BEHIND_AFTER: u32 = 3;
+/// How often the lag is published.
+const LAG_EVERY: Duration = Duration::from_millis(250);
+
+struct MergeTask {
+    view: Arc<TaskView>,
+    /// Next offset of each source, by its number.
+    next: Vec<Offset>,
+}
+
+/// The merge thread's state.
+pub struct Merger {
+    table: Arc<Table>,
+    broker: Arc<dyn Broker>,
+    health: Arc<Health>,
+    link: Arc<Link>,
+    control: Receiver<Control>,
+    out: Sender<ToCommit>,
+    consumer: Box<dyn Consumer>,
+    decoders: Vec<Decoder>,
+    topics: Vec<Arc<str>>,
+    tasks: BTreeMap<u32, MergeTask>,
+    stores: BTreeMap<u32, Arc<Store>>,
+    overlay: Overlay,
+    batch_bytes: u64,
+    max_record: usize,
+    token: Option<GroupToken>,
+    seq: u64,
+    epoch: u64,
+    full_polls: u32,
+    lag_at: Instant,
+    told_wrong_partition: bool,
+}
+
+/// What a merger is built from.
+pub struct MergerParts {
+    /// Table.
+    pub table: Arc<Table>,
+    /// Broker.
+    pub broker: Arc<dyn Broker>,
+    /// Health.
+    pub health: Arc<Health>,
+    /// Link to the commit thread.
+    pub link: Arc<Link>,
+    /// Orders.
+    pub control: Receiver<Control>,
+    /// To the commit thread.
+    pub out: Sender<ToCommit>,
+    /// Bytes of the record cache.
+    pub cache_bytes: u64,
+    /// Bytes of batches that may wait for their commit.
+    pub batch_bytes: u64,
+    /// Largest stored record, bytes.
+    pub max_record: usize,
+}
+
+impl Merger {
+    /// A merger without tasks.
+    pub fn new(parts: MergerParts) -> Result<Self> {
+        let def = parts.table.def.clone();
+        Ok(Self {
+            consumer: parts.broker.consumer(&format!("{}-data", def.name))?,
+            decoders: (0..def.sources.len()).map(|i| Decoder::new(&def, i)).collect(),
+            topics: def.sources.iter().map(|s| Arc::from(s.topic.as_str())).collect(),
+            table: parts.table,
+            broker: parts.broker,
+            health: parts.health,
+            link: parts.link,
+            control: parts.control,
+            out: parts.out,
+            tasks: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            overlay: Overlay::new(parts.cache_bytes),
+            batch_bytes: parts.batch_bytes,
+            max_record: parts.max_record,
+            token: None,
+            seq: 0,
+            epoch: 0,
+            full_polls: 0,
+            lag_at: Instant::now(),
+            told_wrong_partition: false,
+        })
+    }
+
+    /// Runs until told to stop; an error ends the process.
+    pub fn run(mut self) -> Result<()> {
+        let mut inbox = Inbox::default();
+        while self.obey()? {
+            self.follow_commits()?;
+            self.publish_lag();
+            if self.overlay.bytes() > self.batch_bytes {
+                self.link.wait(POLL_WAIT);
+                continue;
+            }
+            inbox.clear();
+            let polled = match self.poll(&mut inbox) {
+                Ok(n) => n,
+                Err(e) => {
+                    self.after_poll_error(e)?;
+                    continue;
+                }
+            };
+            self.full_polls = if polled >= POLL_MAX { self.full_polls + 1 } else if polled > POLL_MAX / 4 { self.full_polls } else { 0 };
+            if polled > 0 {
+                self.hand_over(&inbox)?;
+            }
+        }
+        self.send(ToCommit::Stop)
+    }
+
+    fn send(&self, order: ToCommit) -> Result<()> {
+        self.out.send(order).map_err(|_| Error::internal("the commit thread has ended"))
+    }
+
+    /// Carries out the orders that wait; false after `Stop`.
+    fn obey(&mut self) -> Result<bool> {
+        loop {
+            let order = if self.tasks.is_empty() {
+                match self.control.recv_timeout(POLL_WAIT) {
+                    Ok(order) => order,
+                    Err(crossbeam_channel::RecvTimeoutError::Timeout) => continue,
+                    Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return Ok(false),
+                }
+            } else {
+                match self.control.try_recv() {
+                    Ok(order) => order,
+                    Err(TryRecvError::Empty) => return Ok(true),
+                    Err(TryRecvError::Disconnected) => return Ok(false),
+                }
+            };
+            match order {
+                Control::Stop => return Ok(false),
+                Control::Renew(token) => self.token = Some(token),
+                Control::Add(task, token) => self.add(task, token)?,
+                Control::Release(release) => self.release(release)?,
+            }
+        }
+    }
+
+    fn add(&mut self, task: Box<Task>, token: GroupToken) -> Result<()> {
+        self.token = Some(token);
+        let next = self.next_of(&task.position);
+        self.tasks.insert(task.partition, MergeTask { view: task.view.clone(), next });
+        self.stores.insert(task.partition, task.store.clone());
+        self.assign()?;
+        task.view.set_phase(Phase::Running);
+        self.send(ToCommit::Add(task))
+    }
+
+    fn release(&mut self, release: Release) -> Result<()> {
+        for partition in &release.partitions {
+            if let Some(task) = self.tasks.remove(partition) {
+                task.view.set_phase(Phase::Releasing);
+            }
+            self.stores.remove(partition);
+        }
+        self.assign()?;
+        self.send(ToCommit::Release(release))
+    }
+
+    fn next_of(&self, position: &Position) -> Vec<Offset> {
+        self.table.def.sources.iter().map(|s| position.next(&s.name).unwrap_or(0)).collect()
+    }
+
+    /// Reads on from the read positions; whatever was prefetched is dropped.
+    fn assign(&mut self) -> Result<()> {
+        let tp = |p: u32, i: usize| TopicPartition { topic: self.topics[i].clone(), partition: p };
+        let positions: Vec<_> = self
+            .tasks
+            .iter()
+            .flat_map(|(p, task)| task.next.iter().enumerate().map(|(i, next)| (tp(*p, i), *next)))
+            .collect();
+        self.consumer.assign(&positions)
+    }
+
+    /// Drops what is applied from the overlay, and everything after a rollback.
+    fn follow_commits(&mut self) -> Result<()> {
+        if self.link.epoch() != self.epoch {
+            self.epoch = self.link.epoch();
+            self.overlay.clear();
+            for (partition, position) in self.link.back_to() {
+                let next = self.next_of(&position);
+                if let Some(task) = self.tasks.get_mut(&partition) {
+                    task.next = next;
+                }
+            }
+            self.assign()?;
+        }
+        self.overlay.applied(self.link.applied());
+        Ok(())
+    }
+
+    fn poll(&mut self, inbox: &mut Inbox) -> Result<usize> {
+        let (def, partitions) = (&self.table.def, self.table.partitions);
+        let (topics, decoders, tasks) = (&self.topics, &self.decoders, &mut self.tasks);
+        self.consumer.poll(POLL_MAX, POLL_WAIT, &mut |m| {
+            let Some(source) = topics.iter().position(|t| **t == *m.topic) else { return };
+            // Below the read position: fetched before a rollback moved it forward. Merging would be harmless, counting not.
+            let Some(next) = tasks.get_mut(&m.partition).map(|t| &mut t.next[source]).filter(|n| **n <= m.offset) else { return };
+            *next = m.offset + 1;
+            inbox.take(def, partitions, source, &decoders[source], &m);
+        })
+    }
+
+    /// The log lost what was to be read next, or the broker is away.
+    fn after_poll_error(&mut self, e: Error) -> Result<()> {
+        if e.reaction() != Reaction::Retry {
+            for task in self.tasks.values() {
+                task.view.set_phase(Phase::Stopped(e.to_string()));
+            }
+            return Err(e.within(format_args!("table {}", self.table.def.name)));
+        }
+        self.health.set_trouble(Some(e.to_string()));
+        self.link.wait(POLL_WAIT * 4);
+        if self.broker.ping(Duration::from_secs(1)).is_ok() {
+            self.health.set_trouble(None);
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, inbox: &Inbox) -> Result<()> {
+        self.warn_of_misplaced(inbox);
+        let grouping = Grouping {
+            def: &self.table.def,
+            stores: &self.stores,
+            max_record: self.max_record,
+            history: &self.table.metrics.history,
+        };
+        let Merges { tasks, quarantined, staged, bytes, oldest_ms } = grouping.merge(inbox, &mut self.overlay)?;
+        let token = self.token.clone().ok_or_else(|| Error::internal("events without a membership"))?;
+        self.seq += 1;
+        let aside: usize = quarantined.iter().map(|q| q.payload.as_ref().map_or(0, Vec::len)).sum();
+        let bytes = bytes + aside as u64;
+        self.overlay.stage(self.seq, bytes, staged);
+        let catching_up = self.full_polls >= BEHIND_AFTER;
+        let (seq, epoch) = (self.seq, self.epoch);
+        self.send(ToCommit::Batch(Batch { seq, epoch, token, tasks, quarantined, bytes, oldest_ms, catching_up }))
+    }
+
+    fn warn_of_misplaced(&mut self, inbox: &Inbox) {
+        if self.told_wrong_partition {
+            return;
+        }
+        let misplaced = |e: &Result<_, crate::record::Reject>| matches!(e, Err(r) if r.reason == Reason::WrongPartition);
+        if let Some(a) = inbox.arrived.iter().find(|a| misplaced(&a.event)) {
+            self.told_wrong_partition = true;
+            let (table, topic) = (&self.table.def.name, &self.topics[a.source]);
+            let why = a.event.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            tracing::error!(
+                table, %topic, partition = a.partition, offset = a.offset,
+                "an event stands in the wrong partition and is quarantined, as will be all like it: {why}; \
+                 set the table's `partitioner` to what the producer uses, or `any`"
+            );
+        }
+    }
+
+    fn publish_lag(&mut self) {
+        if self.lag_at.elapsed() < LAG_EVERY {
+            return;
+        }
+        self.lag_at = Instant::now();
+        for (partition, task) in &self.tasks {
+            let of = |topic: &Arc<str>| {
+                let tp = TopicPartition { topic: topic.clone(), partition: *partition };
+                Some((topic.clone(), self.consumer.lag(&tp)?))
+            };
+            task.view.set_lag(self.topics.iter().filter_map(of).collect());
+        }
+    }
+}
+

@@ -1,0 +1,134 @@
+//! One worker: its two threads, started together, ended together.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::committer::{Committer, CommitterParts, panicked};
+use super::control::Control;
+use super::link::Link;
+use super::merger::{Merger, MergerParts};
+use super::quarantine;
+use crate::config::{MemoryPlan, Settings};
+use crate::metrics::Metrics;
+use crate::runtime::Health;
+use crate::task::Opener;
+use crate::task::commit::Protocol;
+use crate::{Error, Kind, Result};
+
+/// Batches that wait for the commit thread; they are bounded in bytes by the overlay.
+const BATCHES: usize = 64;
+/// Orders that wait for the merge thread.
+const ORDERS: usize = 256;
+
+/// What every worker of the process is built from.
+#[derive(Clone)]
+pub struct WorkerContext {
+    /// Opens its tasks.
+    pub opener: Opener,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Health.
+    pub health: Arc<Health>,
+    /// Memory plan.
+    pub memory: Arc<MemoryPlan>,
+    /// Partitions of the quarantine topic.
+    pub quarantine_partitions: u32,
+    /// Largest stored record that the table's changelog takes, bytes.
+    pub max_record: usize,
+    /// Where the end of any thread is told, with its outcome.
+    pub ended: Sender<(String, Result<()>)>,
+}
+
+/// A running worker.
+pub struct Worker {
+    /// Transactional id.
+    pub id: String,
+    /// Orders to its merge thread.
+    pub orders: Sender<Control>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts worker number `number` of a table. Initialises its producer first, which fences an earlier process.
+    pub fn start(context: &WorkerContext, number: usize) -> Result<Self> {
+        let settings: &Settings = &context.opener.settings;
+        let (table, link) = (context.opener.table.clone(), Arc::new(Link::default()));
+        let id = settings.transactional_id(&table.def.name, number);
+        let producer = context.opener.broker.transactional(&id)?;
+        let (orders, control) = bounded(ORDERS);
+        let (out, batches) = bounded(BATCHES);
+        let workers = (settings.tables.len() * settings.instance.workers).max(1) as u64;
+        let merger = Merger::new(MergerParts {
+            table: table.clone(),
+            broker: context.opener.broker.clone(),
+            health: context.health.clone(),
+            link: link.clone(),
+            control,
+            out,
+            cache_bytes: context.memory.record_cache / workers,
+            batch_bytes: context.memory.batches / workers,
+            max_record: context.max_record,
+        })?;
+        let committer = Committer::new(CommitterParts {
+            protocol: protocol(context),
+            opener: context.opener.clone(),
+            id: id.clone(),
+            producer,
+            link,
+            orders: batches,
+            settings: settings.processing.clone(),
+            health: context.health.clone(),
+        });
+        let name = &table.def.name;
+        let threads = vec![
+            spawn(format!("merge-{name}-{number}"), context.ended.clone(), move || merger.run())?,
+            spawn(format!("commit-{name}-{number}"), context.ended.clone(), move || committer.run())?,
+        ];
+        Ok(Self { id, orders, threads })
+    }
+
+    /// Finishes what is consumed, commits it, ends both threads.
+    pub fn stop(self) {
+        // A merge thread that has ended already took its order with it.
+        let _ = self.orders.send(Control::Stop);
+        for thread in self.threads {
+            // Its outcome was told through `ended`.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn protocol(context: &WorkerContext) -> Protocol {
+    let (opener, settings) = (&context.opener, context.opener.settings.clone());
+    let (def, partitions) = (opener.table.def.clone(), context.quarantine_partitions);
+    Protocol {
+        table: opener.table.clone(),
+        group: settings.application.clone(),
+        changelog: Arc::from(settings.changelog_topic(&def.name)),
+        metrics: context.metrics.clone(),
+        quarantine: Box::new(move |q| quarantine::record(q, &def, &settings.quarantine, partitions)),
+    }
+}
+
+/// A thread whose end, good or bad, is told: a stage that ends unexpectedly ends the process.
+pub fn spawn(
+    name: String,
+    ended: Sender<(String, Result<()>)>,
+    work: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Result<JoinHandle<()>> {
+    let thread = name.clone();
+    std::thread::Builder::new()
+        .name(name.chars().take(15).collect())
+        .spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|cause| Err(panicked(&thread, &*cause)));
+            // Nobody listens any more only when the process is ending.
+            let _ = ended.try_send((thread, outcome));
+        })
+        .map_err(|e| Error::new(Kind::Internal, "a thread does not start").because(e))
+}
+
+/// The far end of [`WorkerContext::ended`].
+pub type Ended = Receiver<(String, Result<()>)>;

@@ -1,0 +1,119 @@
+//! What the merge thread hands to the commit thread.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::broker::{GroupToken, Offset};
+use crate::record::{Record, Reject};
+use crate::store::Accounting;
+
+/// The new state of one key.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Key.
+    pub key: Arc<[u8]>,
+    /// Stored bytes; `None` if nothing at all is kept.
+    pub stored: Option<Vec<u8>>,
+    /// The record itself, for the index.
+    pub record: Arc<Record>,
+    /// Whether it was visible before.
+    pub existed: bool,
+}
+
+/// An event, or a part of it, that was set aside.
+#[derive(Clone, Debug)]
+pub struct Quarantine {
+    /// Number of the source in the definition.
+    pub source: usize,
+    /// Partition it came from.
+    pub partition: u32,
+    /// Offset it came from.
+    pub offset: Offset,
+    /// Broker timestamp, milliseconds.
+    pub timestamp_ms: i64,
+    /// Why; the first decides the reason code.
+    pub rejects: Vec<Reject>,
+    /// Message key.
+    pub key: Option<Vec<u8>>,
+    /// Message value, whole.
+    pub payload: Option<Vec<u8>>,
+}
+
+/// How far a batch moves one source of one task.
+#[derive(Clone, Debug, Default)]
+pub struct Moved {
+    /// Next offset to read.
+    pub next: Offset,
+    /// Highest version seen, first part.
+    pub watermark: Option<i64>,
+    /// Newest broker timestamp, milliseconds.
+    pub timestamp_ms: i64,
+    /// What became of the events.
+    pub accounting: Accounting,
+}
+
+/// A batch's effect on one task.
+#[derive(Debug, Default)]
+pub struct TaskBatch {
+    /// Changed records; one change a key.
+    pub changes: FxHashMap<Arc<[u8]>, Change>,
+    /// Sources by number.
+    pub moved: BTreeMap<usize, Moved>,
+}
+
+impl TaskBatch {
+    /// Takes a later batch of the same task in: the last state of a key counts, the first says whether it existed.
+    pub fn absorb(&mut self, later: TaskBatch) {
+        for (key, mut change) in later.changes {
+            if let Some(earlier) = self.changes.get(&key) {
+                change.existed = earlier.existed;
+            }
+            self.changes.insert(key, change);
+        }
+        for (source, moved) in later.moved {
+            let into = self.moved.entry(source).or_default();
+            into.next = moved.next;
+            into.watermark = into.watermark.max(moved.watermark);
+            into.timestamp_ms = into.timestamp_ms.max(moved.timestamp_ms);
+            into.accounting.add(&moved.accounting);
+        }
+    }
+}
+
+/// Merged, not yet committed.
+#[derive(Debug)]
+pub struct Batch {
+    /// Rises by one; the overlay drops what is applied by it.
+    pub seq: u64,
+    /// Rollbacks before it; a batch of an older epoch is void.
+    pub epoch: u64,
+    /// Membership under which it was consumed: never renewed later, or a zombie could commit old work.
+    pub token: GroupToken,
+    /// By partition.
+    pub tasks: BTreeMap<u32, TaskBatch>,
+    /// Events set aside.
+    pub quarantined: Vec<Quarantine>,
+    /// Bytes of changed records, about.
+    pub bytes: u64,
+    /// Oldest broker timestamp, milliseconds.
+    pub oldest_ms: i64,
+    /// Whether more input waits.
+    pub catching_up: bool,
+}
+
+impl Batch {
+    /// Takes a later batch of the same epoch and membership in.
+    pub fn absorb(&mut self, later: Batch) {
+        self.seq = later.seq;
+        self.quarantined.extend(later.quarantined);
+        self.bytes += later.bytes;
+        self.oldest_ms = self.oldest_ms.min(later.oldest_ms);
+        self.catching_up = later.catching_up;
+        self.token = later.token;
+        for (partition, task) in later.tasks {
+            self.tasks.entry(partition).or_default().absorb(task);
+        }
+    }
+}

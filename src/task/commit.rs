@@ -1,0 +1,242 @@
+//! THE commit protocol: how a batch becomes true, exactly once.
+//!
+//! 1. **begin** a transaction
+//! 2. **produce** changed records, quarantine entries, one position record per touched task
+//! 3. **drain**: nothing is in flight (without it the next step costs 100 ms)
+//! 4. **send offsets**, under the membership of the moment the batch was consumed
+//! 5. **commit**: from here the batch is true
+//! 6. **apply**: one write batch per task
+//! 7. **index**: hand the changes to the index thread
+//! 8. **publish** the applied position; waiting readers wake
+//!
+//! A fault point stands behind each step; the crash tests abort the process at every one of them.
+//!
+//! - `INV-COMMIT-1`: nothing is applied that is not committed.
+//! - `INV-COMMIT-2`: a position record stands behind all records of its batch in its partition, in the same transaction.
+//! - `INV-COMMIT-3`: offsets are never empty: only they are checked against the group's generation.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::open::{Task, source_positions};
+use crate::broker::{GroupToken, NewRecord, Offset, TopicPartition, TransactionalProducer};
+use crate::clock;
+use crate::fault;
+use crate::index::{IndexBatch, IndexChange};
+use crate::metrics::{Metrics, StepLabel};
+use crate::query::Table;
+use crate::record::{Outcome, POSITION_KEY, TableDef};
+use crate::task::batch::{Batch, Change, Quarantine, TaskBatch};
+use crate::store::{Position, StoreBatch};
+use crate::{Error, Result};
+
+/// What a table's commits need that does not change.
+pub struct Protocol {
+    /// Table.
+    pub table: Arc<Table>,
+    /// Consumer group.
+    pub group: String,
+    /// Changelog topic.
+    pub changelog: Arc<str>,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Turns an event that was set aside into a record of the quarantine topic.
+    pub quarantine: Box<dyn Fn(Quarantine) -> NewRecord + Send>,
+}
+
+/// A batch with the positions that its tasks have after it: everything the steps need.
+pub struct Staged {
+    tasks: Vec<StagedTask>,
+    quarantined: Vec<Quarantine>,
+    token: GroupToken,
+    oldest_ms: i64,
+    catching_up: bool,
+}
+
+struct StagedTask {
+    partition: u32,
+    changes: Vec<Change>,
+    batch: TaskMoves,
+    position: Position,
+}
+
+type TaskMoves = BTreeMap<usize, crate::task::batch::Moved>;
+
+/// Decides what a batch writes. Pure. Parts of tasks that are not here any more are left out.
+pub fn stage(def: &TableDef, tasks: &BTreeMap<u32, Task>, batch: Batch) -> Staged {
+    let here = |(partition, b): (u32, TaskBatch)| {
+        let task = tasks.get(&partition)?;
+        let position = moved(def, &task.position, &b);
+        Some(StagedTask { partition, changes: b.changes.into_values().collect(), batch: b.moved, position })
+    };
+    Staged {
+        tasks: batch.tasks.into_iter().filter_map(here).collect(),
+        quarantined: batch.quarantined.into_iter().filter(|q| tasks.contains_key(&q.partition)).collect(),
+        token: batch.token,
+        oldest_ms: batch.oldest_ms,
+        catching_up: batch.catching_up,
+    }
+}
+
+fn moved(def: &TableDef, from: &Position, batch: &TaskBatch) -> Position {
+    let mut position = from.clone();
+    for (number, moved) in &batch.moved {
+        let source = &def.sources[*number];
+        let entry = position.sources.entry(source.name.clone()).or_default();
+        entry.topic.clone_from(&source.topic);
+        entry.next = moved.next;
+        entry.watermark = entry.watermark.max(moved.watermark);
+        entry.timestamp_ms = entry.timestamp_ms.max(moved.timestamp_ms);
+        entry.accounting.add(&moved.accounting);
+    }
+    position
+}
+
+impl Staged {
+    /// Whether there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+}
+
+impl Protocol {
+    /// Steps 1 to 5. Returns the changelog position of each task after it. An error means that the outcome may be unknown;
+    /// the changelog tells.
+    pub fn transact(&self, producer: &mut dyn TransactionalProducer, staged: &mut Staged) -> Result<BTreeMap<u32, Offset>> {
+        self.timed("produce", || {
+            producer.begin()?;
+            fault::point("commit.1_begun");
+            self.produce(producer, staged)
+        })?;
+        fault::point("commit.2_produced");
+        self.timed("drain", || producer.drain())?;
+        fault::point("commit.3_drained");
+        let offsets = consumed(staged);
+        debug_assert!(!offsets.is_empty(), "INV-COMMIT-3");
+        self.timed("offsets", || producer.send_offsets(&offsets, &staged.token))?;
+        fault::point("commit.4_offsets_sent");
+        let written = self.timed("commit", || producer.commit())?;
+        fault::point("commit.5_committed");
+        let of = |partition: u32| {
+            written
+                .iter()
+                .find(|(tp, _)| tp.partition == partition && tp.topic == self.changelog)
+                .map(|(_, offset)| (partition, offset + 1))
+                .ok_or_else(|| Error::internal(format!("no offset came back for changelog partition {partition}")))
+        };
+        staged.tasks.iter().map(|t| of(t.partition)).collect()
+    }
+
+    fn produce(&self, producer: &mut dyn TransactionalProducer, staged: &mut Staged) -> Result<()> {
+        for task in &staged.tasks {
+            for change in &task.changes {
+                producer.send(self.changelog_record(task.partition, change.key.to_vec(), change.stored.clone()))?;
+            }
+        }
+        for aside in std::mem::take(&mut staged.quarantined) {
+            let reason = aside.rejects.first().map_or("unknown", |r| r.reason.code());
+            let label = crate::metrics::ReasonLabels { table: self.table.def.name.clone(), reason };
+            self.metrics.quarantined.get_or_create(&label).inc();
+            producer.send((self.quarantine)(aside))?;
+        }
+        for task in &staged.tasks {
+            let position = task.position.encode()?;
+            producer.send(self.changelog_record(task.partition, POSITION_KEY.to_vec(), Some(position)))?;
+        }
+        Ok(())
+    }
+
+    fn changelog_record(&self, partition: u32, key: Vec<u8>, payload: Option<Vec<u8>>) -> NewRecord {
+        NewRecord { topic: self.changelog.clone(), partition, key: Some(key), payload, ..NewRecord::default() }
+    }
+
+    /// Steps 6 to 8, for a batch that is committed. An error here is fatal: memory and disk no longer agree, a restart
+    /// brings them together from the changelog.
+    pub fn settle(&self, staged: Staged, changelog: &BTreeMap<u32, Offset>, tasks: &mut BTreeMap<u32, Task>) -> Result<()> {
+        let covered = |partition: &u32| {
+            changelog.get(partition).copied().ok_or_else(|| Error::internal("a task without a changelog position"))
+        };
+        self.timed("apply", || {
+            for (n, staged) in staged.tasks.iter().enumerate() {
+                if n > 0 {
+                    fault::point("commit.6_store_partial");
+                }
+                let Some(task) = tasks.get(&staged.partition) else { continue };
+                let records = staged.changes.iter().map(|c| (&*c.key, c.stored.as_deref())).collect();
+                let position = Some(&staged.position);
+                task.store.apply(&StoreBatch { records, position, changelog: covered(&staged.partition)? })?;
+            }
+            Ok(())
+        })?;
+        fault::point("commit.7_applied");
+        let (oldest_ms, catching_up) = (staged.oldest_ms, staged.catching_up);
+        for staged in staged.tasks {
+            let Some(task) = tasks.get_mut(&staged.partition) else { continue };
+            let at = covered(&staged.partition)?;
+            task.position = staged.position;
+            self.count(&staged.batch);
+            self.table.index.submit(IndexBatch {
+                partition: staged.partition,
+                changelog: at,
+                sources: source_positions(&task.position),
+                changes: staged.changes.into_iter().filter_map(index_change).collect(),
+                oldest_ms: (oldest_ms != i64::MAX).then_some(oldest_ms),
+                catching_up,
+            })?;
+            publish(task, at);
+        }
+        fault::point("commit.8_index_handed");
+        if oldest_ms != i64::MAX {
+            let after = clock::now_ms().saturating_sub(oldest_ms).max(0);
+            self.table.metrics.applied_after.observe(after as f64 / 1000.0);
+        }
+        self.metrics.commits.inc();
+        Ok(())
+    }
+
+    fn count(&self, moves: &TaskMoves) {
+        for (number, moved) in moves {
+            let (to, a) = (&self.table.metrics.sources[*number], &moved.accounting);
+            to.of(Outcome::Applied).inc_by(a.applied);
+            to.of(Outcome::Duplicate).inc_by(a.duplicate);
+            to.of(Outcome::Stale).inc_by(a.stale);
+            to.of(Outcome::Quarantined).inc_by(a.quarantined);
+        }
+    }
+
+    fn timed<T>(&self, step: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let started = Instant::now();
+        let done = work();
+        self.metrics.steps.get_or_create(&StepLabel { step }).observe(started.elapsed().as_secs_f64());
+        done
+    }
+}
+
+fn consumed(staged: &Staged) -> Vec<(TopicPartition, Offset)> {
+    let of = |t: &StagedTask| {
+        let partition = t.partition;
+        let at = move |s: &crate::store::SourcePosition| (TopicPartition::new(s.topic.as_str(), partition), s.next);
+        t.position.sources.values().map(at).collect::<Vec<_>>()
+    };
+    staged.tasks.iter().flat_map(of).collect()
+}
+
+fn index_change(change: Change) -> Option<IndexChange> {
+    let visible = change.record.is_visible();
+    (visible || change.existed).then(|| IndexChange {
+        key: change.key,
+        record: visible.then_some(change.record),
+        existed: change.existed,
+    })
+}
+
+fn publish(task: &Task, changelog: Offset) {
+    let position = &task.position;
+    task.view.advance(|p| {
+        p.applied = source_positions(position).into_iter().collect();
+        p.changelog = changelog;
+        p.last_event_ms = position.sources.values().map(|s| s.timestamp_ms).max().unwrap_or(0);
+        p.accounting = position.sources.iter().map(|(name, s)| (name.clone(), s.accounting)).collect();
+    });
+}

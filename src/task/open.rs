@@ -1,0 +1,188 @@
+//! The start of a task, and its way back after a rollback.
+//!
+//! Open the store → check the definition → fence the last writer → read the changelog to its high watermark → take the
+//! source positions from the last position record → bring the index up. Nothing is served before the last step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::definition::{self, StoredDefinition};
+use super::plan;
+use super::restore::{self, Changelog, IndexFeed, Repaired};
+use super::view::{Phase, TaskView};
+use crate::broker::{Broker, Offset, TopicPartition, Watermarks};
+use crate::config::{OnGap, Settings};
+use crate::query::Table;
+use crate::store::{Position, SharedMemory, Store, task_dir};
+use crate::{Error, Kind, Result};
+
+/// What all tasks of a table are opened with.
+#[derive(Clone)]
+pub struct Opener {
+    /// Configuration.
+    pub settings: Arc<Settings>,
+    /// Broker.
+    pub broker: Arc<dyn Broker>,
+    /// Shared memory of the stores.
+    pub shared: SharedMemory,
+    /// The table.
+    pub table: Arc<Table>,
+    /// Transactional ids of this process: it need not fence itself.
+    pub own_ids: Arc<BTreeSet<String>>,
+    /// Whether last writers are fenced; an audit does not touch anybody.
+    pub fence: bool,
+    /// Drop the store and take the changelog as the truth.
+    pub rebuild: bool,
+}
+
+/// An open task.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Partition.
+    pub partition: u32,
+    /// What readers see of it.
+    pub view: Arc<TaskView>,
+    /// Its store.
+    pub store: Arc<Store>,
+    /// Position from which it runs.
+    pub position: Position,
+    /// Records that were read from the changelog.
+    pub restored: u64,
+    /// What was done to the index.
+    pub repaired: Repaired,
+}
+
+impl Opener {
+    /// Name of a task in messages.
+    pub fn task_name(&self, partition: u32) -> String {
+        format!("{}/{partition}", self.table.def.name)
+    }
+
+    /// Folder of a task.
+    pub fn dir(&self, partition: u32) -> PathBuf {
+        task_dir(&self.settings.instance.data_dir, &self.settings.application, &self.table.def.name, partition)
+    }
+
+    fn changelog(&self, partition: u32) -> Changelog<'_> {
+        let topic = self.settings.changelog_topic(&self.table.def.name);
+        Changelog { broker: &*self.broker, tp: TopicPartition::new(topic, partition) }
+    }
+
+    /// Opens a task and brings store and index up to the changelog.
+    pub fn open(&self, view: &Arc<TaskView>, writer: &str) -> Result<Task> {
+        self.open_inner(view, writer).map_err(|e| {
+            let e = e.within(format_args!("task {}", self.task_name(view.partition)));
+            view.set_phase(Phase::Stopped(e.to_string()));
+            e
+        })
+    }
+
+    fn open_inner(&self, view: &Arc<TaskView>, writer: &str) -> Result<Task> {
+        let partition = view.partition;
+        view.set_phase(Phase::Opening);
+        let dir = self.dir(partition);
+        if self.rebuild {
+            Store::destroy(&dir)?;
+        }
+        let store = Arc::new(Store::open(&dir, &self.shared)?);
+        let now = StoredDefinition::of(&self.table.def, self.table.partitions);
+        if let Some(stored) = store.definition()? {
+            definition::check(&self.table.def.name, &StoredDefinition::decode(&stored)?, &now)?;
+        }
+        store.set_definition(&now.encode()?)?;
+        self.catch_up(view, store, writer)
+    }
+
+    /// Reads the changelog to its high watermark, takes the positions from it, brings the index up. Also the way back after
+    /// a rollback: whether the last transaction was committed or not, the changelog tells.
+    pub fn catch_up(&self, view: &Arc<TaskView>, store: Arc<Store>, writer: &str) -> Result<Task> {
+        let partition = view.partition;
+        let changelog = self.changelog(partition);
+        let (restored, log) = self.restore_behind_fence(&changelog, &store, view)?;
+        let stored = store.position()?;
+        self.check_group(partition, stored.as_ref())?;
+        let logs = self.source_logs(partition)?;
+        let on_gap = if self.fence { self.settings.processing.on_gap } else { OnGap::Continue };
+        let name = self.task_name(partition);
+        let starts = plan::starts(&name, &self.table.def, stored.as_ref(), &logs, on_gap)?;
+        for (source, start) in starts.iter().filter(|(_, s)| s.gap > 0) {
+            tracing::warn!(task = name, source, events = start.gap, "retention took events before they were read");
+        }
+        let position = plan::position(&self.table.def, stored, &starts, writer);
+        let sources = source_positions(&position);
+        let feed = IndexFeed { index: &self.table.index, store: &store, partition, changelog: store.changelog()?, sources };
+        let covered = if self.rebuild { None } else { self.table.index.covered(partition) };
+        let repaired = feed.repair(&changelog, covered, log.low, view)?;
+        self.publish(view, &store, &position)?;
+        Ok(Task { partition, view: view.clone(), store, position, restored, repaired })
+    }
+
+    fn restore_behind_fence(&self, changelog: &Changelog<'_>, store: &Store, view: &TaskView) -> Result<(u64, Watermarks)> {
+        let name = self.task_name(view.partition);
+        let (mut restored, mut fenced) = (0, BTreeSet::new());
+        loop {
+            let log = self.broker.watermarks(&changelog.tp)?;
+            let plan = plan::restore(&name, store.changelog()?, log)?;
+            restored += restore::restore(changelog, plan, store, view, &mut |_| {})?;
+            let writer = store.position()?.map(|p| p.writer).unwrap_or_default();
+            if !self.fence || writer.is_empty() || self.own_ids.contains(&writer) || !fenced.insert(writer.clone()) {
+                return Ok((restored, log));
+            }
+            // Whoever wrote last may still have a transaction open: end it, then read what it had committed by then.
+            tracing::info!(task = name, writer, "fencing the last writer");
+            drop(self.broker.transactional(&writer)?);
+        }
+    }
+
+    /// A task without a position whose group has one has lost its changelog: never "restored, empty".
+    fn check_group(&self, partition: u32, stored: Option<&Position>) -> Result<()> {
+        let tps = self.table.def.sources.iter().map(|s| TopicPartition::new(s.topic.as_str(), partition));
+        let committed = self.broker.committed(&self.settings.application, &tps.collect::<Vec<_>>())?;
+        let next_of = |topic: &str| {
+            stored.and_then(|p| p.sources.values().find(|s| s.topic == topic)).map(|s| s.next)
+        };
+        for (tp, offset) in committed {
+            match next_of(&tp.topic) {
+                None if stored.is_none() && offset > 0 && !self.rebuild => {
+                    return Err(Error::new(
+                        Kind::ChangelogMismatch,
+                        format!("the group has read {tp} up to offset {offset}, but changelog and store are empty: they were lost or made anew"),
+                    )
+                    .advise("bring the changelog back; or use a new application name to read everything again; or start with --rebuild to begin empty at the start of the sources"));
+                }
+                Some(next) if next != offset => {
+                    tracing::info!(%tp, group = offset, changelog = next, "the group's offset differs from the position record, which counts");
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn source_logs(&self, partition: u32) -> Result<BTreeMap<String, Watermarks>> {
+        let log = |s: &crate::record::SourceDef| {
+            Ok((s.name.clone(), self.broker.watermarks(&TopicPartition::new(s.topic.as_str(), partition))?))
+        };
+        self.table.def.sources.iter().map(log).collect()
+    }
+
+    fn publish(&self, view: &TaskView, store: &Arc<Store>, position: &Position) -> Result<()> {
+        let changelog = store.changelog()?;
+        view.set_store(Some(store.clone()));
+        view.advance(|p| {
+            p.applied = source_positions(position).into_iter().collect();
+            p.visible.clone_from(&p.applied);
+            p.changelog = changelog;
+            p.indexed = changelog;
+            p.last_event_ms = position.sources.values().map(|s| s.timestamp_ms).max().unwrap_or(0);
+            p.accounting = position.sources.iter().map(|(name, s)| (name.clone(), s.accounting)).collect();
+        });
+        Ok(())
+    }
+}
+
+/// The next offset of each source, by topic.
+pub fn source_positions(position: &Position) -> Vec<(Arc<str>, Offset)> {
+    position.sources.values().map(|s| (Arc::from(s.topic.as_str()), s.next)).collect()
+}

@@ -1,0 +1,211 @@
+//! Bringing a task's store and index up to its changelog.
+//!
+//! Owns the order of the steps at the start of a task and after a rollback. The decisions are in [`super::plan`]; how the
+//! log is read is the broker's business.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashSet;
+
+use super::plan::{self, IndexRepair, RestorePlan};
+use super::view::{Phase, TaskView};
+use crate::broker::{Broker, Offset, Progress, TopicPartition};
+use crate::index::{IndexBatch, IndexChange, TableIndex};
+use crate::record::{POSITION_KEY, Record, codec};
+use crate::store::{Position, Store, StoreBatch};
+use crate::{Error, Result};
+
+/// Records of the changelog that are applied at a time.
+const STRETCH: usize = 2_000;
+/// Keys that are fed to the index at a time.
+const FEED: usize = 5_000;
+/// How long the end of a changelog may stay out of reach before the log says so; a dead owner's open transaction holds it
+/// back until the broker ends it.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// A changelog as one task sees it.
+pub struct Changelog<'a> {
+    /// Broker.
+    pub broker: &'a dyn Broker,
+    /// The task's partition of the changelog topic.
+    pub tp: TopicPartition,
+}
+
+impl Changelog<'_> {
+    /// Reads from `plan.from` until everything below `plan.to` was handed out, whoever wrote it and however long its
+    /// transaction takes to end.
+    fn read(&self, plan: RestorePlan, visit: &mut dyn FnMut(Stretch) -> Result<()>) -> Result<()> {
+        if plan.from >= plan.to {
+            return Ok(());
+        }
+        let mut reader = self.broker.reader(&self.tp, plan.from)?;
+        let (mut stretch, mut quiet) = (Stretch { next: plan.from, ..Stretch::default() }, Instant::now());
+        loop {
+            let progress = reader.read(STRETCH, Duration::from_millis(200), &mut |m| {
+                stretch.next = m.offset + 1;
+                stretch.push(m.key, m.payload);
+            })?;
+            match progress {
+                Progress::Records(0) if quiet.elapsed() > SLOW => {
+                    quiet = Instant::now();
+                    tracing::info!(changelog = %self.tp, at = stretch.next, to = plan.to, "waiting for an open transaction to end");
+                }
+                Progress::Records(_) => {}
+                // Trailing control records have no handed-out record behind them: the end itself is the position.
+                Progress::End { to } => stretch.next = stretch.next.max(to.min(plan.to)),
+            }
+            let done = stretch.next >= plan.to;
+            if stretch.records.len() >= STRETCH || (done && !stretch.is_empty_at(plan.from)) {
+                let next = stretch.next;
+                visit(std::mem::replace(&mut stretch, Stretch { next, ..Stretch::default() }))?;
+                quiet = Instant::now();
+            }
+            if done {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Some consecutive records of a changelog.
+#[derive(Default)]
+struct Stretch {
+    records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    position: Option<Vec<u8>>,
+    next: Offset,
+}
+
+impl Stretch {
+    fn push(&mut self, key: Option<&[u8]>, payload: Option<&[u8]>) {
+        match (key, payload) {
+            (Some(POSITION_KEY), Some(p)) => self.position = Some(p.to_vec()),
+            (Some(key), payload) => self.records.push((key.to_vec(), payload.map(<[u8]>::to_vec))),
+            (None, _) => {}
+        }
+    }
+    fn is_empty_at(&self, from: Offset) -> bool {
+        self.records.is_empty() && self.position.is_none() && self.next == from
+    }
+}
+
+/// Applies the changelog to the store as planned; returns how many records that were, and hands every touched key to `touched`.
+pub fn restore(
+    changelog: &Changelog<'_>,
+    plan: RestorePlan,
+    store: &Store,
+    view: &TaskView,
+    touched: &mut dyn FnMut(&[u8]),
+) -> Result<u64> {
+    let (mut count, started) = (0u64, Instant::now());
+    view.set_phase(Phase::Restoring { at: plan.from, end: plan.to, rate: 0.0 });
+    changelog.read(plan, &mut |stretch| {
+        let position = stretch.position.as_deref().map(Position::decode).transpose()?;
+        let records = stretch.records.iter().map(|(k, v)| (k.as_slice(), v.as_deref())).collect();
+        store.apply(&StoreBatch { records, position: position.as_ref(), changelog: stretch.next })?;
+        stretch.records.iter().for_each(|(k, _)| touched(k));
+        count += stretch.records.len() as u64;
+        let rate = count as f64 / started.elapsed().as_secs_f64().max(0.001);
+        view.set_phase(Phase::Restoring { at: stretch.next, end: plan.to, rate });
+        Ok(())
+    })?;
+    Ok(count)
+}
+
+/// What feeding the index needs to know of a task.
+pub struct IndexFeed<'a> {
+    /// Index of the table.
+    pub index: &'a TableIndex,
+    /// Store of the task.
+    pub store: &'a Store,
+    /// Partition of the task.
+    pub partition: u32,
+    /// What the store covers.
+    pub changelog: Offset,
+    /// Source positions of the store.
+    pub sources: Vec<(Arc<str>, Offset)>,
+}
+
+impl IndexFeed<'_> {
+    fn submit(&self, changes: Vec<IndexChange>, covered: Offset) -> Result<()> {
+        let sources = if covered == self.changelog { self.sources.clone() } else { Vec::new() };
+        self.index.submit(IndexBatch {
+            partition: self.partition,
+            changelog: covered,
+            sources,
+            changes,
+            oldest_ms: None,
+            catching_up: covered != self.changelog,
+        })
+    }
+
+    /// Renews the documents of `keys` from the store. `covered` is what the index covers with all but the last of them.
+    pub fn renew<'k>(&self, keys: impl Iterator<Item = &'k [u8]>, covered: Offset) -> Result<u64> {
+        let keys: Vec<&[u8]> = keys.collect();
+        for chunk in keys.chunks(FEED) {
+            let found = self.store.get_many(chunk)?;
+            let changes = chunk.iter().zip(found).map(|(key, stored)| change(key, stored.as_deref(), true));
+            self.submit(changes.collect::<Result<_>>()?, covered)?;
+        }
+        self.submit(Vec::new(), self.changelog)?;
+        Ok(keys.len() as u64)
+    }
+
+    /// Feeds every record of the store again.
+    fn whole(&self, view: &TaskView) -> Result<u64> {
+        self.index.clear_partition(self.partition)?;
+        let (mut changes, mut count) = (Vec::new(), 0u64);
+        self.store.scan(b"", &mut |key, stored| {
+            changes.push(change(key, Some(stored), false)?);
+            count += 1;
+            if changes.len() >= FEED {
+                self.submit(std::mem::take(&mut changes), 0)?;
+                view.set_phase(Phase::Indexing { done: count });
+            }
+            Ok(true)
+        })?;
+        self.submit(changes, self.changelog)?;
+        Ok(count)
+    }
+
+    /// Brings the index up to the store, and waits until it shows it.
+    pub fn repair(&self, changelog: &Changelog<'_>, covered: Option<Offset>, low: Offset, view: &TaskView) -> Result<Repaired> {
+        view.set_phase(Phase::Indexing { done: 0 });
+        let repaired = match plan::index_repair(covered, self.changelog, low) {
+            IndexRepair::None => {
+                self.submit(Vec::new(), self.changelog)?;
+                Repaired::default()
+            }
+            IndexRepair::Whole => Repaired { whole: true, keys: self.whole(view)? },
+            IndexRepair::Gap(from) => {
+                let mut keys: FxHashSet<Vec<u8>> = FxHashSet::default();
+                changelog.read(RestorePlan { from, to: self.changelog }, &mut |stretch| {
+                    keys.extend(stretch.records.into_iter().map(|(k, _)| k));
+                    Ok(())
+                })?;
+                Repaired { whole: false, keys: self.renew(keys.iter().map(Vec::as_slice), from)? }
+            }
+        };
+        self.index.flush()?;
+        Ok(repaired)
+    }
+}
+
+/// What a repair of the index did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// Whether everything was fed again.
+    pub whole: bool,
+    /// Keys renewed.
+    pub keys: u64,
+}
+
+fn change(key: &[u8], stored: Option<&[u8]>, existed: bool) -> Result<IndexChange> {
+    let record = stored.map(codec::decode).transpose().map_err(|e| unreadable(key, e))?;
+    let record = record.filter(Record::is_visible).map(Arc::new);
+    Ok(IndexChange { key: key.into(), record, existed })
+}
+
+fn unreadable(key: &[u8], e: Error) -> Error {
+    e.within(format_args!("record {:?}", String::from_utf8_lossy(key)))
+}
