@@ -1,5 +1,7 @@
 //! Configuration: every mistake is reported, at its place; the reference file tells the truth; who overrides whom.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is how a test fails")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -357,9 +359,7 @@ fn the_reference_documents_every_setting() {
         let in_sections = |key: &str| {
             let shown = |body: &str| body.lines().any(|l| l.trim_start_matches("# ").starts_with(&format!("{key} = ")));
             let mut parts = text.split("\n[").filter(|part| part.starts_with(header));
-            parts.any(|part| shown(part))
-                || text.contains(&format!("\n[{path}.{key}"))
-                || text.contains(&format!("\n[{key}"))
+            parts.any(shown) || text.contains(&format!("\n[{path}.{key}")) || text.contains(&format!("\n[{key}"))
         };
         for key in known.trim_end_matches(')').split(", ") {
             assert!(in_sections(key), "{path}: {key} is not in config/keld.toml");

@@ -92,7 +92,7 @@ pub fn variables() -> Vec<(String, String)> {
 #[command(after_help = "Examples:\n  \
     keld run --config config/catalog.toml\n  \
     keld run --config shop.toml --set instance.id=keld-1 --set instance.listen=127.0.0.1:7071\n  \
-    keld run --config shop.toml --rebuild       after a refusal that says so: throw local state away, build it anew")]
+    keld run --config shop.toml --rebuild       once a refusal has said so")]
 pub struct RunArgs {
     /// Configuration.
     #[command(flatten)]

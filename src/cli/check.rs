@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use super::CheckArgs;
 use super::style::{self, Ink, Style};
 use crate::Result;
-use crate::config::{BrokerKind, Guarantee, MemoryPlan, Settings};
+use crate::config::{self, BrokerKind, Guarantee, MemoryPlan, Settings};
 use crate::record::{Dynamic, FieldDef, KeyFrom, Path, SourceDef, TableDef, VersionFrom, Window};
 
 /// Loads the configuration and prints what it amounts to.
@@ -25,7 +25,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
 
 /// What a configuration amounts to, for people.
 pub fn summary(settings: &Settings, style: Style) -> String {
-    let mut text = format!("\n{}\n", overview(settings));
+    let mut text = format!("\n{}", overview(settings));
     for def in &settings.tables {
         text.push_str(&table(def, style));
     }
@@ -102,7 +102,7 @@ fn field(f: &FieldDef) -> [String; 5] {
     let path = if moved { format!("path {}", f.path) } else { String::new() };
     let options = [(!f.index, "not searchable"), (f.facet, "facet"), (f.sort, "sort")];
     let options: Vec<&str> = options.into_iter().filter(|(set, _)| *set).map(|(_, word)| word).collect();
-    let (kind, merge) = (format!("{:?}", f.kind).to_lowercase(), format!("{:?}", f.merge).to_lowercase());
+    let (kind, merge) = (config::type_word(f.kind).to_owned(), config::strategy_word(f.merge).to_owned());
     [format!("field {}", f.name), kind, merge, path, options.join(", ")]
 }
 

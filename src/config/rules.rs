@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::parse::bytes;
 use super::section::Section;
 use super::settings::*;
-use super::tables::{Item, STRATEGIES, TYPES};
+use super::tables::{Item, TYPES, strategy_word, type_word};
 use super::words;
 use crate::record::{FieldDef, FieldType, KeyFrom, SourceDef, Strategy};
 
@@ -148,7 +148,7 @@ fn event_ids(sources: &[Item<'_, SourceDef>], fields: &[Item<'_, FieldDef>]) {
     let counted = fields.iter().find(|i| matches!(i.def.merge, Strategy::Sum | Strategy::Count));
     let Some(Item { def: field, .. }) = counted else { return };
     for Item { section, def } in sources.iter().filter(|i| !i.section.given("event_id")) {
-        let merge = word(STRATEGIES, field.merge);
+        let merge = strategy_word(field.merge);
         section.wrong(
             "event_id",
             format!(
@@ -170,8 +170,8 @@ fn merge_fits_type(item: &Item<'_, FieldDef>) {
         Strategy::Set => TYPES.iter().map(|(_, t)| *t).filter(|t| *t != Json).collect(),
     };
     if section.sound(&["type", "merge"]) && section.given("type") && !allowed.contains(&def.kind) {
-        let allowed: Vec<&str> = allowed.into_iter().map(|t| word(TYPES, t)).collect();
-        let (merge, kind) = (word(STRATEGIES, def.merge), word(TYPES, def.kind));
+        let allowed: Vec<&str> = allowed.into_iter().map(type_word).collect();
+        let (merge, kind) = (strategy_word(def.merge), type_word(def.kind));
         section.wrong("merge", format!("{merge:?} does not work on {kind} (on: {})", allowed.join(", ")));
     }
 }
@@ -185,7 +185,7 @@ fn options_fit(item: &Item<'_, FieldDef>) {
         return;
     }
     if def.facet && matches!(def.kind, FieldType::Text | FieldType::Json) {
-        section.wrong("facet", format!("does not work on {} (use keyword)", word(TYPES, def.kind)));
+        section.wrong("facet", format!("does not work on {} (use keyword)", type_word(def.kind)));
     }
     if def.sort && def.kind == FieldType::Json {
         section.wrong("sort", "does not work on json");
@@ -201,8 +201,4 @@ fn key_field(key: &KeyFrom, item: &Item<'_, FieldDef>) {
     if def.name == key.to_string() && def.path != *key && section.sound(&["path"]) {
         section.wrong("path", format!("records show their key as {:?}; this field must have another name", def.name));
     }
-}
-
-fn word<T: PartialEq + Copy>(all: &[(&'static str, T)], value: T) -> &'static str {
-    all.iter().find(|(_, v)| *v == value).map_or("?", |(word, _)| word)
 }

@@ -25,7 +25,7 @@ pub(super) const TYPES: &[(&str, FieldType)] = &[
 ];
 
 /// Strategies, as they are written.
-pub(super) const STRATEGIES: &[(&str, Strategy)] = &[
+const STRATEGIES: &[(&str, Strategy)] = &[
     ("lww", Strategy::Lww),
     ("sum", Strategy::Sum),
     ("count", Strategy::Count),
@@ -33,6 +33,20 @@ pub(super) const STRATEGIES: &[(&str, Strategy)] = &[
     ("max", Strategy::Max),
     ("min", Strategy::Min),
 ];
+
+/// The word for a type, as it is written in a configuration.
+pub fn type_word(kind: FieldType) -> &'static str {
+    word(TYPES, kind)
+}
+
+/// The word for a strategy, as it is written in a configuration.
+pub fn strategy_word(merge: Strategy) -> &'static str {
+    word(STRATEGIES, merge)
+}
+
+fn word<T: PartialEq + Copy>(all: &[(&'static str, T)], value: T) -> &'static str {
+    all.iter().find(|(_, v)| *v == value).map_or("?", |(word, _)| word)
+}
 
 const DAY: Duration = Duration::from_secs(86_400);
 const SECOND: Duration = Duration::from_secs(1);
