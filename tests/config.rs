@@ -257,6 +257,8 @@ fn names_whose_ids_collide_are_refused() {
 fn text_that_is_not_toml_says_where() {
     let found = mistake("application = \"shop\"\n[broker\nkind = 1\n");
     assert!(found.starts_with("k.toml:2:8: "), "{found}");
+    let marked = mistake("\u{feff}application = 1\r\n[tables.t]\r\nkey = \"k\"\r\nsources.s.topic = \"t\"\r\n");
+    assert_eq!(marked, "k.toml:1:15: application: expected text, found the number 1");
     let twice = mistake(&small("[broker]\nkind = \"local\"\nkind = \"kafka\""));
     assert!(twice.starts_with("k.toml:4:1: duplicate key"), "{twice}");
 }

@@ -38,7 +38,8 @@ pub fn load(path: &Path, env: &[(String, String)], overrides: &[String]) -> Resu
 /// As [`load`], with the text of the file at hand; `name` stands for the file in errors.
 pub fn from_text(name: &str, text: &str, env: &[(String, String)], overrides: &[String]) -> Result<Settings> {
     let mistakes = Mistakes::new(name);
-    let mut root = tree::parse(text).unwrap_or_else(|(origin, what)| {
+    // A byte order mark is no column.
+    let mut root = tree::parse(text.trim_start_matches('\u{feff}')).unwrap_or_else(|(origin, what)| {
         mistakes.note(&origin, "", format!("{what} (this is not TOML; the rest of the file was not read)"));
         tree::Members::new()
     });
