@@ -1,0 +1,164 @@
+//! What can be said on the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Settings};
+use crate::telemetry::LogFormat;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "keld",
+    version,
+    about = "One coherent, searchable record per key from overlapping event streams",
+    long_about = "Keld reads topics that each know a part of something, merges their events into one current record per \
+                  key, whatever order they come in and however often, and answers lookups and searches over HTTP.",
+    after_help = "Examples:\n  \
+        keld demo                                   a whole pipeline with sample data, nothing to install\n  \
+        keld check --config shop.toml               is the configuration right, and what does it need?\n  \
+        keld run --config shop.toml                 run it; then open http://127.0.0.1:7070\n  \
+        keld run --set broker.kind=kafka --set broker.bootstrap_servers=127.0.0.1:9092\n  \
+        KELD_MEMORY__BUDGET=4GiB keld run           every setting is also a variable\n\n\
+        A setting is taken from --set, else from its variable KELD_<SECTION>__<KEY>, else from the file, else its default.\n\
+        config/keld.toml explains every setting. A failed command ends with a line `keld: error: …` and a code above 0.",
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Logging.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run an instance until it is told to stop (SIGINT, SIGTERM)
+    Run(RunArgs),
+    /// Run a whole pipeline with sample data on this machine
+    Demo(DemoArgs),
+    /// Check a configuration and say what it needs; changes nothing
+    Check(CheckArgs),
+    /// Compare store, changelog and index of a stopped instance; changes nothing
+    Verify(VerifyArgs),
+}
+
+/// Logging, for every command.
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// What to log to stderr: a level, or levels by module such as info,keld::task=debug
+    #[arg(long, global = true, env = "KELD_LOG", default_value = "info", value_name = "LEVELS")]
+    pub log: String,
+    /// How log lines are written
+    #[arg(long, global = true, env = "KELD_LOG_FORMAT", value_enum, default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// Configuration file (TOML)
+    #[arg(long, short, env = "KELD_CONFIG", default_value = "config/keld.toml", value_name = "FILE")]
+    pub config: PathBuf,
+    /// One setting, stronger than file and variables; can be given more than once
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// Loads the configuration: file, then `KELD_…` variables of this process, then `--set`.
+    ///
+    /// # Errors
+    /// See [`config::load`].
+    pub fn load(&self) -> crate::Result<Settings> {
+        config::load(&self.config, &variables(), &self.set)
+    }
+}
+
+/// The `KELD_…` variables of this process.
+pub fn variables() -> Vec<(String, String)> {
+    let text = |t: std::ffi::OsString| t.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (text(name), text(value))).filter(|(n, _)| n.starts_with("KELD_")).collect()
+}
+
+/// `keld run`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    keld run --config config/catalog.toml\n  \
+    keld run --config shop.toml --set instance.id=keld-1 --set instance.listen=127.0.0.1:7071\n  \
+    keld run --config shop.toml --rebuild       once a refusal has said so")]
+pub struct RunArgs {
+    /// Configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Throw away local state that no longer fits and build it anew from the log
+    #[arg(long)]
+    pub rebuild: bool,
+}
+
+/// `keld demo`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    keld demo                                   runs until Ctrl-C; open the address it prints\n  \
+    keld demo --exit                            stops by itself once everything has been shown\n  \
+    keld demo --listen 127.0.0.1:0              on any free port")]
+pub struct DemoArgs {
+    /// Stop once everything has been shown
+    #[arg(long)]
+    pub exit: bool,
+    /// Where to keep what is stored
+    #[arg(long, default_value = "state/demo", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// HTTP address; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Do not show the stream of changes
+    #[arg(long)]
+    pub no_tail: bool,
+}
+
+/// `keld check`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    keld check --config shop.toml && echo right\n  \
+    keld check --config shop.toml --set memory.budget=256MiB      is that enough?")]
+pub struct CheckArgs {
+    /// Configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// `keld verify`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    keld verify --config shop.toml\n  \
+    keld verify --config shop.toml --table products --json")]
+pub struct VerifyArgs {
+    /// Configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Only this table
+    #[arg(long, value_name = "TABLE")]
+    pub table: Option<String>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

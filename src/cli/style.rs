@@ -1,0 +1,101 @@
+//! How the command line writes: colours where they help, and last words.
+
+use std::io::{IsTerminal, Write};
+
+use crate::telemetry::colours;
+
+/// A way to set text apart; nothing where the stream takes no colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ink {
+    /// Headings and names.
+    Bold,
+    /// What matters less.
+    Dim,
+    /// Good.
+    Green,
+    /// Worth a look.
+    Yellow,
+    /// Bad.
+    Red,
+}
+
+impl Ink {
+    const fn code(self) -> &'static str {
+        match self {
+            Ink::Bold => "1",
+            Ink::Dim => "2",
+            Ink::Green => "32",
+            Ink::Yellow => "33",
+            Ink::Red => "31",
+        }
+    }
+}
+
+/// Whether a stream is written to in colour.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    colours: bool,
+}
+
+impl Style {
+    /// The style for `stream`: colours only on a terminal and not with `NO_COLOR`.
+    pub fn of(stream: &impl IsTerminal) -> Self {
+        Self { colours: colours(stream) }
+    }
+
+    /// No colours.
+    pub const fn plain() -> Self {
+        Self { colours: false }
+    }
+
+    /// `text` in `ink`.
+    pub fn paint(self, ink: Ink, text: impl std::fmt::Display) -> String {
+        if self.colours { format!("\x1b[{}m{text}\x1b[0m", ink.code()) } else { text.to_string() }
+    }
+}
+
+/// Writes to stdout; a reader that has gone away (`keld check | head`) is no error.
+///
+/// # Errors
+/// Anything else that keeps the text from being written.
+pub fn out(text: &str) -> crate::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(crate::Error::from(e).within("standard output")),
+        _ => Ok(()),
+    }
+}
+
+/// Writes why the process failed to stderr; the last line of it is `keld: error: …`.
+pub fn last_words(why: &str) {
+    let style = Style::of(&std::io::stderr());
+    // Nobody is left to tell if stderr is gone.
+    _ = std::io::stderr().lock().write_all(words(why, style).as_bytes());
+}
+
+fn words(why: &str, style: Style) -> String {
+    let why = why.trim_end();
+    let (lines, last) = why.rsplit_once('\n').map_or(("", why), |(lines, last)| (lines, last));
+    let newline = if lines.is_empty() { "" } else { "\n" };
+    format!("{lines}{newline}{} {last}\n", style.paint(Ink::Red, "keld: error:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_says_why() {
+        assert_eq!(words("no", Style::plain()), "keld: error: no\n");
+        assert_eq!(
+            words("a:1: x\na:2: y\n2 mistakes in a\n", Style::plain()),
+            "a:1: x\na:2: y\nkeld: error: 2 mistakes in a\n"
+        );
+    }
+
+    #[test]
+    fn colours_are_only_where_they_are_wanted() {
+        assert_eq!(Style::plain().paint(Ink::Red, "x"), "x");
+        assert_eq!(Style { colours: true }.paint(Ink::Red, "x"), "\x1b[31mx\x1b[0m");
+    }
+}

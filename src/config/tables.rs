@@ -1,0 +1,256 @@
+//! Reads `[tables.NAME]`: key, sources, fields.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::parse::{choice, duration, path, switch, text, to_path, topic, value, values, whole};
+use super::section::{Parsed, Section};
+use super::tree::{Data, Node};
+use super::{rules, words};
+use crate::record::definition::name_id;
+use crate::record::{
+    Absent, DeleteRule, Dynamic, FieldDef, FieldType, Format, KeyFrom, Partitioner, Path, SourceDef, Strategy,
+    TableDef, VersionFrom, Window,
+};
+
+/// Types of fields, as they are written.
+pub(super) const TYPES: &[(&str, FieldType)] = &[
+    ("text", FieldType::Text),
+    ("keyword", FieldType::Keyword),
+    ("integer", FieldType::Integer),
+    ("float", FieldType::Float),
+    ("boolean", FieldType::Boolean),
+    ("date", FieldType::Date),
+    ("json", FieldType::Json),
+];
+
+/// Strategies, as they are written.
+const STRATEGIES: &[(&str, Strategy)] = &[
+    ("lww", Strategy::Lww),
+    ("sum", Strategy::Sum),
+    ("count", Strategy::Count),
+    ("set", Strategy::Set),
+    ("max", Strategy::Max),
+    ("min", Strategy::Min),
+];
+
+/// The word for a type, as it is written in a configuration.
+pub fn type_word(kind: FieldType) -> &'static str {
+    word(TYPES, kind)
+}
+
+/// The word for a strategy, as it is written in a configuration.
+pub fn strategy_word(merge: Strategy) -> &'static str {
+    word(STRATEGIES, merge)
+}
+
+fn word<T: PartialEq + Copy>(all: &[(&'static str, T)], value: T) -> &'static str {
+    all.iter().find(|(_, v)| *v == value).map_or("?", |(word, _)| word)
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+const SECOND: Duration = Duration::from_secs(1);
+/// The version that is the broker's timestamp.
+const TIMESTAMP: &str = "@timestamp";
+/// The key that is the message's.
+const MESSAGE_KEY: &str = "@key";
+
+/// Something named, with the section it was read from.
+pub(super) struct Item<'a, T> {
+    pub(super) section: Section<'a>,
+    pub(super) def: T,
+}
+
+/// Reads every table, ordered by name.
+pub(super) fn tables(all: &Section<'_>) -> Vec<Arc<TableDef>> {
+    let found = all.named("tables");
+    if found.is_empty() && all.sound(&["tables"]) {
+        all.wrong("tables", "no table is defined (add [tables.NAME] with a key, sources and fields)");
+    }
+    found.into_iter().map(|(name, section)| Arc::new(table(name, section))).collect()
+}
+
+fn table(name: &str, s: Section<'_>) -> TableDef {
+    check_name(name, &s);
+    if let Some(what) = words::reserved_name(name) {
+        s.wrong_itself(what);
+    }
+    let dynamics = [
+        ("store", Dynamic::Store),
+        ("index", Dynamic::Index),
+        ("ignore", Dynamic::Ignore),
+        ("reject", Dynamic::Reject),
+    ];
+    let partitioners = [("murmur2", Partitioner::Murmur2), ("crc32", Partitioner::Crc32), ("any", Partitioner::Any)];
+    let what = "where an event's key stands: a path such as \"sku\", or \"@key\" for the message key";
+    let key = s.need("key", what, key_from);
+    let sources = sources(&s);
+    let fields = fields(&s);
+    let def = TableDef {
+        name: name.to_owned(),
+        key: key.unwrap_or(KeyFrom::Message),
+        dynamic: s.or("dynamic", Dynamic::Store, choice("choice", &dynamics)),
+        window: window(s.sub("window"), &sources),
+        partitioner: s.or("partitioner", Partitioner::Murmur2, choice("partitioner", &partitioners)),
+        max_depth: s.or("max_depth", 64, whole(1..=256)),
+        sources: sources.iter().map(|item| item.def.clone()).collect(),
+        fields: fields.iter().map(|item| item.def.clone()).collect(),
+    };
+    rules::table(&def.key, &sources, &fields);
+    sources.into_iter().for_each(|item| item.section.finish());
+    fields.into_iter().for_each(|item| item.section.finish());
+    s.finish();
+    def
+}
+
+fn check_name(name: &str, s: &Section<'_>) -> bool {
+    let wrong = words::bad_name(name);
+    if let Some(what) = &wrong {
+        s.wrong_itself(what);
+    }
+    wrong.is_none()
+}
+
+fn key_from(node: &Node) -> Parsed<KeyFrom> {
+    let found = text(node)?;
+    if found == MESSAGE_KEY {
+        return Ok(KeyFrom::Message);
+    }
+    if found.starts_with('@') {
+        return Err(format!("unknown key {found:?} {}", words::hint(&found, &[MESSAGE_KEY])));
+    }
+    to_path(&found).map(KeyFrom::Path)
+}
+
+/// Time is compared with versions, so it has no meaning, and no default, where versions are sequences.
+fn window(s: Section<'_>, sources: &[Item<'_, SourceDef>]) -> Window {
+    let sequence = sources.iter().find(|item| is_sequence(&item.section));
+    let events = s.or("events", 64, whole(1..=10_000));
+    let time = s.get("time", duration(SECOND..=DAY * 3650));
+    if let (Some(item), true) = (sequence, s.given("time")) {
+        let name = &item.def.name;
+        s.wrong("time", format!("needs versions that are times, and those of source {name:?} are a sequence"));
+    }
+    s.finish();
+    let default = if sequence.is_some() { i64::MAX } else { to_ms(DAY) };
+    Window { events, time_ms: time.map_or(default, to_ms) }
+}
+
+fn to_ms(d: Duration) -> i64 {
+    i64::try_from(d.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn sources<'a>(table: &Section<'a>) -> Vec<Item<'a, SourceDef>> {
+    let found = table.named("sources");
+    if found.is_empty() && table.sound(&["sources"]) {
+        table.wrong_itself("has no source (add [tables.NAME.sources.NAME] with a topic)");
+    }
+    found.into_iter().map(|(name, section)| source(name, section)).collect()
+}
+
+fn source<'a>(name: &str, s: Section<'a>) -> Item<'a, SourceDef> {
+    check_name(name, &s);
+    let absents = [("keep", Absent::Keep), ("clear", Absent::Clear)];
+    let version = s.or("version", VersionFrom::Timestamp, version);
+    let max_ahead_ms = max_ahead(&s, &version);
+    let def = SourceDef {
+        name: name.to_owned(),
+        id: name_id(name),
+        topic: s.need("topic", "the topic to read", topic).unwrap_or_default(),
+        format: s.or("format", Format::Json, choice("format", &[("json", Format::Json)])),
+        version,
+        event_id: s.get("event_id", path),
+        rank: s.or("rank", 0, whole(i32::MIN..=i32::MAX)),
+        delete: delete(&s),
+        absent: s.or("absent", Absent::Keep, choice("choice", &absents)),
+        sentinels: s.or("sentinels", Vec::new(), values),
+        max_ahead_ms,
+    };
+    Item { section: s, def }
+}
+
+fn version(node: &Node) -> Parsed<VersionFrom> {
+    let Data::List(items) = &node.data else {
+        let found = text(node)?;
+        return if found == TIMESTAMP { Ok(VersionFrom::Timestamp) } else { version_paths(&[found]) };
+    };
+    version_paths(&items.iter().map(text).collect::<Parsed<Vec<_>>>()?)
+}
+
+fn version_paths(found: &[String]) -> Parsed<VersionFrom> {
+    if found.is_empty() || found.len() > 2 {
+        return Err(format!("expected one path or two that are compared in order, found {}", found.len()));
+    }
+    if let Some(odd) = found.iter().find(|f| f.starts_with('@')) {
+        return Err(format!("unknown version {odd:?} (a path, or {TIMESTAMP:?} alone for the broker's timestamp)"));
+    }
+    if found.len() == 2 && found[0] == found[1] {
+        return Err(format!("names {:?} twice", found[0]));
+    }
+    found.iter().map(|f| to_path(f)).collect::<Parsed<Vec<Path>>>().map(VersionFrom::Paths)
+}
+
+/// Whether a source says that its versions are sequences; asked before the source is read to its end.
+fn is_sequence(s: &Section<'_>) -> bool {
+    s.node("version_kind").is_some_and(|n| matches!(&n.data, Data::Text(t) | Data::Loose(t) if t == "sequence"))
+}
+
+fn max_ahead(s: &Section<'_>, version: &VersionFrom) -> Option<i64> {
+    let kind = s.or("version_kind", false, choice("version_kind", &[("time", false), ("sequence", true)]));
+    let ahead = s.get("max_ahead", ahead);
+    if kind && *version == VersionFrom::Timestamp && s.sound(&["version"]) {
+        s.wrong("version_kind", "a sequence needs a version path; the broker's timestamp is a time");
+    }
+    if kind && matches!(ahead, Some(Some(_))) {
+        s.wrong("max_ahead", "applies to times, and this source's versions are a sequence (leave it out)");
+    }
+    if kind { None } else { ahead.unwrap_or(Some(to_ms(DAY))) }
+}
+
+fn ahead(node: &Node) -> Parsed<Option<i64>> {
+    match &node.data {
+        Data::Text(t) | Data::Loose(t) if t == "off" => Ok(None),
+        _ => match duration(SECOND..=DAY * 3650)(node) {
+            Ok(d) => Ok(Some(to_ms(d))),
+            Err(what) => Err(format!("{what} (or \"off\")")),
+        },
+    }
+}
+
+fn delete(source: &Section<'_>) -> Option<DeleteRule> {
+    let given = source.given("delete");
+    let s = source.sub("delete");
+    if !given || !source.sound(&["delete"]) {
+        return None;
+    }
+    let field = s.need("field", "the path that marks a delete", path);
+    let equals = s.need("equals", "the value that makes it a delete", value);
+    s.finish();
+    Some(DeleteRule { field: field?, equals: equals? })
+}
+
+fn fields<'a>(table: &Section<'a>) -> Vec<Item<'a, FieldDef>> {
+    table.named("fields").into_iter().map(|(name, section)| field(name, section)).collect()
+}
+
+fn field<'a>(name: &str, s: Section<'a>) -> Item<'a, FieldDef> {
+    if let Some(what) = words::reserved_name(name) {
+        s.wrong_itself(what);
+    } else if let Some(what) = words::bad_name(name) {
+        s.wrong_itself(format!("{what} (give path = {name:?} for a member of that name)"));
+    }
+    let all: Vec<&str> = TYPES.iter().map(|(word, _)| *word).collect();
+    let kind = s.need("type", &format!("one of: {}", all.join(", ")), choice("type", TYPES));
+    let def = FieldDef {
+        name: name.to_owned(),
+        id: name_id(name),
+        kind: kind.unwrap_or(FieldType::Json),
+        merge: s.or("merge", Strategy::Lww, choice("strategy", STRATEGIES)),
+        path: s.or("path", Path(vec![name.to_owned()]), path),
+        limit: s.or("limit", 1_000, whole(1..=100_000)),
+        index: s.or("index", true, switch),
+        facet: s.or("facet", false, switch),
+        sort: s.or("sort", false, switch),
+    };
+    Item { section: s, def }
+}
