@@ -7,7 +7,7 @@ use crate::task::batch::{Change, Moved, Quarantine, TaskBatch};
 use super::inbox::{Arrived, Inbox};
 use super::overlay::Overlay;
 use crate::metrics::TableHistory;
-use crate::record::{Outcome, Reason, Record, Reject, TableDef, codec, merge};
+use crate::record::{Merged, Outcome, Reason, Record, Reject, TableDef, codec, merge};
 use crate::store::Store;
 use crate::{Error, Result};
 
@@ -138,9 +138,9 @@ impl Grouping<'_> {
         }
     }
 
-    fn merge_one(&self, a: &Arrived, record: &mut Arc<Record>) -> Option<merge::Merged> {
+    fn merge_one(&self, a: &Arrived, record: &mut Arc<Record>) -> Option<Merged> {
         let event = a.event.as_ref().ok()?;
-        Some(merge::merge(self.def, Arc::make_mut(record), event))
+        Some(merge(self.def, Arc::make_mut(record), event))
     }
 
     fn merge_bounded(&self, inbox: &Inbox, group: &Group<'_>, before: &Arc<Record>, out: &mut Merges) -> (Arc<Record>, bool) {
@@ -174,7 +174,7 @@ impl Grouping<'_> {
         }
     }
 
-    fn account(&self, inbox: &Inbox, a: &Arrived, merged: Option<merge::Merged>, out: &mut Merges) {
+    fn account(&self, inbox: &Inbox, a: &Arrived, merged: Option<Merged>, out: &mut Merges) {
         let Some(merged) = merged else { return };
         self.history.note(&merged);
         if merged.outcome == Outcome::Quarantined {

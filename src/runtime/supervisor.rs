@@ -13,7 +13,8 @@ use super::control::{Control, Release};
 use super::worker::{Worker, WorkerContext, spawn};
 use crate::broker::{GroupToken, MemberEvent, Membership, TopicPartition};
 use crate::task::{Role, Task, TaskView};
-use crate::{Error, Result};
+use crate::runtime::Health;
+use crate::{Error, Reaction, Result};
 
 /// Tasks of one table that are opened at a time.
 const OPEN_AT_ONCE: usize = 2;
@@ -35,41 +36,56 @@ pub struct Supervisor {
     tables: BTreeMap<String, TableWorkers>,
     token: Arc<Mutex<Option<GroupToken>>>,
     stop: Receiver<()>,
+    health: Arc<Health>,
 }
 
 impl Supervisor {
     /// A supervisor over the tables' workers.
-    pub fn new(membership: Box<dyn Membership>, tables: Vec<(WorkerContext, Vec<Worker>)>, stop: Receiver<()>) -> Self {
+    pub fn new(
+        membership: Box<dyn Membership>,
+        tables: Vec<(WorkerContext, Vec<Worker>)>,
+        stop: Receiver<()>,
+        health: Arc<Health>,
+    ) -> Self {
         let table = |(context, workers): (WorkerContext, Vec<Worker>)| {
             let topic = context.opener.settings.changelog_topic(&context.opener.table.def.name);
             (topic, TableWorkers { context, workers, permits: bounded(OPEN_AT_ONCE) })
         };
         let tables = tables.into_iter().map(table).collect();
-        Self { membership, tables, token: Arc::default(), stop }
+        Self { membership, tables, token: Arc::default(), stop, health }
     }
 
     /// Runs until told to stop, then stops the workers and leaves the group.
     pub fn run(mut self) -> Result<()> {
         while self.stop.try_recv().is_err() {
-            match self.membership.poll(POLL)? {
-                None => {}
-                Some(MemberEvent::Assigned { partitions, token }) => {
-                    self.renew(&token);
-                    for tp in partitions {
-                        self.open(&tp)?;
-                    }
-                }
-                Some(MemberEvent::Renewed { token }) => self.renew(&token),
-                Some(MemberEvent::Revoked { partitions, lost }) => {
-                    self.release(&partitions, lost)?;
-                    self.membership.release(&partitions)?;
-                }
+            match self.membership.poll(POLL) {
+                Err(e) if e.reaction() == Reaction::Retry => self.health.set_trouble(Some(e.to_string())),
+                Err(e) => return Err(e),
+                Ok(event) => self.follow(event)?,
             }
         }
         for (_, table) in std::mem::take(&mut self.tables) {
             table.workers.into_iter().for_each(Worker::stop);
         }
         self.membership.close()
+    }
+
+    fn follow(&mut self, event: Option<MemberEvent>) -> Result<()> {
+        match event {
+            None => {}
+            Some(MemberEvent::Assigned { partitions, token }) => {
+                self.renew(&token);
+                for tp in partitions {
+                    self.open(&tp)?;
+                }
+            }
+            Some(MemberEvent::Renewed { token }) => self.renew(&token),
+            Some(MemberEvent::Revoked { partitions, lost }) => {
+                self.release(&partitions, lost)?;
+                self.membership.release(&partitions)?;
+            }
+        }
+        Ok(())
     }
 
     fn renew(&self, token: &GroupToken) {

@@ -1,1 +1,0 @@
-//! Wiring: builds every part, owns start-up and shut-down order.

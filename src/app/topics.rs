@@ -1,0 +1,150 @@
+//! The topics that the tables need: there, made, or refused with what would have been made.
+
+use std::collections::BTreeMap;
+
+use crate::broker::{Broker, TopicInfo, TopicSpec};
+use crate::config::{BrokerKind, Settings};
+use crate::record::TableDef;
+use crate::{Error, Result};
+
+/// Bytes of a changelog record that are not the stored record: key, batch header, margin.
+const RECORD_OVERHEAD: u64 = 16 << 10;
+/// What brokers allow a record to be unless they say otherwise.
+const DEFAULT_MAX_MESSAGE: u64 = 1_048_588;
+/// Partitions of a quarantine topic that is made.
+const QUARANTINE_PARTITIONS: u32 = 4;
+
+/// What the topics turned out to be.
+#[derive(Clone, Debug, Default)]
+pub struct Topics {
+    /// Partitions by table.
+    pub partitions: BTreeMap<String, u32>,
+    /// Partitions of the quarantine topic.
+    pub quarantine_partitions: u32,
+    max_message: BTreeMap<String, u64>,
+}
+
+impl Topics {
+    /// Largest stored record of a table, bytes.
+    pub fn max_record(&self, table: &str) -> usize {
+        let most = self.max_message.get(table).copied().unwrap_or(DEFAULT_MAX_MESSAGE);
+        usize::try_from(most.saturating_sub(RECORD_OVERHEAD)).unwrap_or(usize::MAX)
+    }
+}
+
+/// Checks or makes every topic of the application. An audit makes nothing.
+pub fn ensure(settings: &Settings, broker: &dyn Broker, audit: bool) -> Result<Topics> {
+    let mut topics = Topics::default();
+    for def in &settings.tables {
+        let partitions = sources(settings, broker, def, audit)?;
+        let changelog = changelog(settings, broker, def, partitions, audit)?;
+        topics.partitions.insert(def.name.clone(), partitions);
+        topics.max_message.insert(def.name.clone(), changelog.max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE));
+    }
+    let quarantine = require(settings, broker, &quarantine_spec(settings), settings.topics.create && !audit)?;
+    topics.quarantine_partitions = quarantine.partitions;
+    Ok(topics)
+}
+
+fn sources(settings: &Settings, broker: &dyn Broker, def: &TableDef, audit: bool) -> Result<u32> {
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for source in &def.sources {
+        let spec = TopicSpec {
+            name: source.topic.clone(),
+            partitions: if settings.broker.kind == BrokerKind::Local { settings.broker.default_partitions } else { 0 },
+            replication: settings.topics.replication,
+            compacted: false,
+            settings: BTreeMap::new(),
+        };
+        let spec = match counts.values().next() {
+            Some(n) => TopicSpec { partitions: *n, ..spec },
+            None => TopicSpec { partitions: settings.broker.default_partitions, ..spec },
+        };
+        let info = require(settings, broker, &spec, settings.topics.create_sources && !audit)?;
+        counts.insert(&source.topic, info.partitions);
+    }
+    let distinct: std::collections::BTreeSet<u32> = counts.values().copied().collect();
+    if distinct.len() > 1 {
+        let each: Vec<String> = counts.iter().map(|(t, n)| format!("{t}: {n}")).collect();
+        return Err(Error::refused(format!(
+            "the sources of table {:?} differ in their number of partitions ({}); a key must stand in the same partition of each",
+            def.name,
+            each.join(", ")
+        ))
+        .advise("give them the same number of partitions"));
+    }
+    distinct.first().copied().ok_or_else(|| Error::refused(format!("table {:?} has no source", def.name)))
+}
+
+fn changelog(settings: &Settings, broker: &dyn Broker, def: &TableDef, partitions: u32, audit: bool) -> Result<TopicInfo> {
+    let spec = changelog_spec(settings, &def.name, partitions);
+    let info = require(settings, broker, &spec, settings.topics.create && !audit)?;
+    if info.partitions != partitions {
+        return Err(Error::refused(format!(
+            "the sources of table {:?} have {partitions} partitions, its changelog {} has {}: the keys of stored records live elsewhere now",
+            def.name, spec.name, info.partitions
+        ))
+        .advise("a changed number of partitions needs a new application name (everything is read again), or the old number"));
+    }
+    if info.compacted == Some(false) {
+        return Err(Error::refused(format!(
+            "the changelog {} is not compacted: its retention would take records that are still current",
+            spec.name
+        ))
+        .advise("set cleanup.policy=compact on it"));
+    }
+    Ok(info)
+}
+
+fn changelog_spec(settings: &Settings, table: &str, partitions: u32) -> TopicSpec {
+    let own = [
+        ("segment.bytes", settings.topics.segment_bytes.to_string()),
+        ("min.cleanable.dirty.ratio", "0.3".to_owned()),
+    ];
+    TopicSpec {
+        name: settings.changelog_topic(table),
+        partitions,
+        replication: settings.topics.replication,
+        compacted: true,
+        settings: own.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+    }
+}
+
+fn quarantine_spec(settings: &Settings) -> TopicSpec {
+    TopicSpec {
+        name: settings.quarantine.topic.clone(),
+        partitions: QUARANTINE_PARTITIONS,
+        replication: settings.topics.replication,
+        compacted: false,
+        // Kept until somebody has looked.
+        settings: BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]),
+    }
+}
+
+fn require(settings: &Settings, broker: &dyn Broker, spec: &TopicSpec, create: bool) -> Result<TopicInfo> {
+    if let Some(info) = broker.topic(&spec.name)? {
+        return Ok(info);
+    }
+    let shape = describe(spec);
+    if !create {
+        let setting = if settings.tables.iter().flat_map(|t| &t.sources).any(|s| s.topic == spec.name) {
+            "topics.create_sources"
+        } else {
+            "topics.create"
+        };
+        return Err(Error::refused(format!("topic {:?} does not exist", spec.name))
+            .advise(format!("create it ({shape}), or set {setting} = true")));
+    }
+    tracing::info!(topic = spec.name, "creating a topic: {shape}");
+    broker.create_topic(spec)?;
+    broker.topic(&spec.name)?.ok_or_else(|| Error::internal(format!("topic {:?} was created and is not there", spec.name)))
+}
+
+fn describe(spec: &TopicSpec) -> String {
+    let mut parts = vec![format!("{} partitions", spec.partitions)];
+    if spec.compacted {
+        parts.push("cleanup.policy=compact".to_owned());
+    }
+    parts.extend(spec.settings.iter().map(|(k, v)| format!("{k}={v}")));
+    parts.join(", ")
+}
