@@ -9,6 +9,8 @@ mod open;
 mod queue;
 mod schema;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod view;
 mod writer;
