@@ -308,7 +308,7 @@ fn an_abort_at_any_point_of_a_commit_leaves_an_index_that_is_right_for_its_posit
         let dir = tempfile::tempdir().expect("a folder");
         let program = std::env::current_exe().expect("this program");
         let mut child = Command::new(program);
-        child.args(["--exact", "index::tests::crash_child"]).env(CRASH_DIR, dir.path());
+        child.args(["--exact", "--nocapture", "index::tests::crash_child"]).env(CRASH_DIR, dir.path());
         let ended = child.env("KELD_FAULT", format!("{point}:17")).output().expect("the child ran");
         assert!(String::from_utf8_lossy(&ended.stderr).contains("fired"), "{point}: {ended:?}");
         let flushed: i64 = fs::read_to_string(dir.path().join("flushed")).expect("a number").parse().expect("a number");
