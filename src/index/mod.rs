@@ -45,7 +45,7 @@ pub mod syntax {
         PhrasePrefixQuery, Query, QueryParser, QueryParserError, RangeQuery,
     };
     pub use tantivy::query_grammar::{
-        Delimiter, UserInputAst, UserInputBound, UserInputLeaf, UserInputLiteral, parse_query_lenient,
+        Delimiter, UserInputAst, UserInputBound, UserInputLeaf, UserInputLiteral, parse_query, parse_query_lenient,
     };
 }
 

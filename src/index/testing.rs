@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::{IndexBatch, IndexChange, IndexOptions, TableIndex};
 use crate::metrics::Metrics;
 use crate::record::{
-    Absent, Dynamic, Event, EventKind, FieldDef, FieldType, Format, KeyFrom, Partitioner, Path, Record, SourceDef, Stamp,
-    Strategy, TableDef, Value, Version, VersionFrom, Window, definition, merge,
+    Absent, Dynamic, Event, EventKind, FieldDef, FieldType, Format, KeyFrom, Partitioner, Path, Record, SourceDef,
+    Stamp, Strategy, TableDef, Value, Version, VersionFrom, Window, definition, merge,
 };
 
 /// A declared field that is last-writer-wins.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::syntax::{EmptyQuery, Query};
+use super::syntax::EmptyQuery;
 use super::testing::{batch, change, def, field, keys, options, record, text, titled};
 use super::{Found, TableIndex};
 use crate::Kind;
@@ -285,7 +285,11 @@ fn step(n: i64, there: &mut BTreeMap<String, i64>) -> super::IndexBatch {
     let key = format!("k{}", n % 7);
     let existed = there.contains_key(&key);
     let record = (n % 5 != 0).then(|| titled(&def(), &key, &format!("n{n}")));
-    if record.is_some() { there.insert(key.clone(), n) } else { there.remove(&key) };
+    if record.is_some() {
+        there.insert(key.clone(), n)
+    } else {
+        there.remove(&key)
+    };
     batch(0, n + 1, vec![change(&key, record, existed)])
 }
 

@@ -197,7 +197,9 @@ fn words_and_filters_find_what_naive_filtering_finds() {
         ("sku:p07", |p| p.key == "p07"),
         ("_key:p07 OR p08", |p| p.key == "p07" || p.key == "p08"),
         ("sku:p0*", |p| p.key.starts_with("p0")),
-        ("(red AND kettle) OR (green AND lid)", |p| (p.has("red") && p.has("kettle")) || (p.has("green") && p.has("lid"))),
+        ("(red AND kettle) OR (green AND lid)", |p| {
+            (p.has("red") && p.has("kettle")) || (p.has("green") && p.has("lid"))
+        }),
         ("title:(red kettle)", |p| p.has("red") && p.has("kettle")),
         ("kettle^3 red", |p| p.has("kettle") && p.has("red")),
         ("*", |_| true),
@@ -217,7 +219,6 @@ fn words_and_filters_find_what_naive_filtering_finds() {
 fn people_get_answers_and_warnings_where_filters_give_errors() {
     let shop = shop(products());
     let cases: Vec<(&str, Keep)> = vec![
-        ("red kettle\"", |p| p.has("red") && p.has("kettle")),
         ("red AND (kettle", |p| p.has("red") && p.has("kettle")),
         ("red price:cheap", |p| p.has("red")),
         ("red sold:[a TO b]", |p| p.has("red")),
@@ -234,6 +235,10 @@ fn people_get_answers_and_warnings_where_filters_give_errors() {
         assert_eq!(error.kind(), crate::Kind::BadRequest, "{text}: {error}");
         assert!(error.message().starts_with("filter[0]: "), "{error}");
     }
+    let stray = shop.ask(&q("red kettle\"")).expect("an answer");
+    assert_eq!(sorted(&stray), shop.wanted(|p| p.has("red") && p.has("kettle")));
+    let error = shop.ask(&filter("red kettle\"")).expect_err("a stray quote");
+    assert!(error.message().contains("quote at position 10"), "{error}");
     let signs = shop.ask(&q("pan & lid")).expect("an answer");
     assert_eq!(sorted(&signs), shop.wanted(|p| p.has("pan") && p.has("lid")));
     let nothing = shop.ask(&q("price:cheap")).expect("an answer");
@@ -295,17 +300,26 @@ fn sorting_puts_missing_values_last_and_ends_with_the_key() {
         (by(&[("sold", true)]), Box::new(|a, b| desc(a.sold).cmp(&desc(b.sold)))),
         (by(&[("price", true)]), Box::new(|a, b| desc(cents(a)).cmp(&desc(cents(b))))),
         (by(&[("price", false)]), Box::new(|a, b| asc(cents(a)).cmp(&asc(cents(b))))),
-        (by(&[("at", true), ("sold", false)]), Box::new(|a, b| {
-            desc(a.at).cmp(&desc(b.at)).then(asc(a.sold).cmp(&asc(b.sold)))
-        })),
+        (
+            by(&[("at", true), ("sold", false)]),
+            Box::new(|a, b| desc(a.at).cmp(&desc(b.at)).then(asc(a.sold).cmp(&asc(b.sold)))),
+        ),
         (by(&[("brand", false)]), Box::new(|a, b| (a.brand.is_none(), a.brand).cmp(&(b.brand.is_none(), b.brand)))),
-        (by(&[("brand", true)]), Box::new(|a, b| {
-            (a.brand.is_none(), Reverse(a.brand)).cmp(&(b.brand.is_none(), Reverse(b.brand)))
-        })),
-        (by(&[("live", true), ("name", false), ("price", true)]), Box::new(|a, b| {
-            (a.live.is_none(), Reverse(a.live), a.title, desc(cents(a)))
-                .cmp(&(b.live.is_none(), Reverse(b.live), b.title, desc(cents(b))))
-        })),
+        (
+            by(&[("brand", true)]),
+            Box::new(|a, b| (a.brand.is_none(), Reverse(a.brand)).cmp(&(b.brand.is_none(), Reverse(b.brand)))),
+        ),
+        (
+            by(&[("live", true), ("name", false), ("price", true)]),
+            Box::new(|a, b| {
+                (a.live.is_none(), Reverse(a.live), a.title, desc(cents(a))).cmp(&(
+                    b.live.is_none(),
+                    Reverse(b.live),
+                    b.title,
+                    desc(cents(b)),
+                ))
+            }),
+        ),
         (by(&[("tags", false)]), Box::new(move |a, b| low(a).cmp(&low(b)))),
         (by(&[("tags", true)]), Box::new(move |a, b| high(a).cmp(&high(b)))),
         (by(&[("_key", true)]), Box::new(|a, b| b.key.cmp(&a.key))),
@@ -408,12 +422,31 @@ fn a_limit_of_nothing_counts_only() {
 
 fn garbage() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
-        Just("title:".to_owned()), Just("price:[".to_owned()), Just("at:>".to_owned()), Just(" TO ".to_owned()),
-        Just(" AND ".to_owned()), Just(" OR ".to_owned()), Just("NOT ".to_owned()), Just("IN [".to_owned()),
-        Just("]".to_owned()), Just("\"".to_owned()), Just("(".to_owned()), Just(")".to_owned()), Just("^9".to_owned()),
-        Just("~2".to_owned()), Just("*".to_owned()), Just("\\".to_owned()), Just("/".to_owned()), Just("-".to_owned()),
-        Just("attrs.".to_owned()), Just("{* ".to_owned()), Just("<".to_owned()), Just("size".to_owned()),
-        "[a-z]{1,5}", "[0-9.e-]{1,6}", "\\PC{1,4}",
+        Just("title:".to_owned()),
+        Just("price:[".to_owned()),
+        Just("at:>".to_owned()),
+        Just(" TO ".to_owned()),
+        Just(" AND ".to_owned()),
+        Just(" OR ".to_owned()),
+        Just("NOT ".to_owned()),
+        Just("IN [".to_owned()),
+        Just("]".to_owned()),
+        Just("\"".to_owned()),
+        Just("(".to_owned()),
+        Just(")".to_owned()),
+        Just("^9".to_owned()),
+        Just("~2".to_owned()),
+        Just("*".to_owned()),
+        Just("\\".to_owned()),
+        Just("/".to_owned()),
+        Just("-".to_owned()),
+        Just("attrs.".to_owned()),
+        Just("{* ".to_owned()),
+        Just("<".to_owned()),
+        Just("size".to_owned()),
+        "[a-z]{1,5}",
+        "[0-9.e-]{1,6}",
+        "\\PC{1,4}",
     ];
     prop_oneof![proptest::collection::vec(piece, 0..14).prop_map(|p| p.concat()), "\\PC{0,40}"]
 }
@@ -433,7 +466,15 @@ fn no_text_whatever_makes_a_search_fail() {
         Ok(())
     });
     ended.unwrap_or_else(|e| panic!("{e}"));
-    for text in ["(".repeat(50_000), "NOT ".repeat(5_000), "a:(".repeat(9_000), "a ".repeat(20_000), "-".repeat(9_000)] {
+    for text in ["(".repeat(50_000), "NOT ".repeat(5_000), "a:(".repeat(9_000), "a ".repeat(20_000), "-".repeat(9_000)]
+    {
         shop.ask(&q(&text)).unwrap_or_else(|e| panic!("{} {e}", &text[..10]));
+        let error = shop.ask(&filter(&text)).expect_err("too long or too deep");
+        assert_eq!(error.kind(), crate::Kind::BadRequest);
+    }
+    for text in ["(+", "a:(", "(a OR ", "(a ", "-(", "NOT ("] {
+        let closed = format!("{}a{}", text.repeat(20), ")".repeat(20));
+        shop.ask(&filter(&closed)).unwrap_or_else(|e| panic!("{closed}: {e}"));
+        shop.ask(&filter(&text.repeat(20))).expect_err(text);
     }
 }

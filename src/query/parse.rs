@@ -7,7 +7,8 @@
 use super::terms::Terms;
 use crate::index::View;
 use crate::index::syntax::{
-    AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, EmptyQuery, Occur, Query, UserInputAst, parse_query_lenient,
+    AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, EmptyQuery, Occur, Query, UserInputAst, parse_query,
+    parse_query_lenient,
 };
 use crate::{Error, Result};
 
@@ -61,6 +62,14 @@ pub fn strict(view: &View, parameter: &str, text: &str) -> Result<Box<dyn Query>
     let (ast, errors) = parse_query_lenient(text);
     if let Some(e) = errors.first() {
         return Err(wrong(format!("{} at position {}", e.message, e.pos)));
+    }
+    if parse_query(text).is_err() {
+        // The lenient grammar takes a stray quote for a letter.
+        let what = match text.rfind('"') {
+            Some(at) => format!("expected a well-formed expression, found a stray quote at position {at}"),
+            None => "expected a well-formed expression".to_owned(),
+        };
+        return Err(wrong(what));
     }
     let mut terms = Terms::new(view, false)?;
     let query = compile(ast, &mut terms);
