@@ -250,6 +250,25 @@ fn an_index_in_use_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_failed_index_thread_tells_everybody_why() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let index = filled(dir.path());
+    fs::remove_dir_all(dir.path()).expect("removed");
+    index.submit(batch(0, 4, vec![change("a", None, true), change("b", None, true)])).expect("submitted");
+    let reason = index.flush().expect_err("the folder is gone");
+    assert_eq!(reason.kind(), Kind::Storage);
+    for error in [
+        index.submit(batch(0, 5, Vec::new())).expect_err("ended"),
+        index.clear_partition(0).expect_err("ended"),
+        index.failure().expect("a reason"),
+        index.close().expect_err("ended"),
+    ] {
+        assert_eq!(error.message(), reason.message());
+        assert!(error.message().contains("index-products has ended"), "{error}");
+    }
+}
+
+#[test]
 fn column_values_are_those_of_the_record() {
     let dir = tempfile::tempdir().expect("a folder");
     let (index, _) = open(dir.path(), def(), BOOT);

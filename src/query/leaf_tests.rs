@@ -420,6 +420,33 @@ fn a_limit_of_nothing_counts_only() {
     assert!(answer.hits.is_empty());
 }
 
+#[test]
+fn an_answer_says_what_index_and_store_cover() {
+    let shop = shop(products());
+    let topics = |at: &[(&str, i64)]| at.iter().map(|(t, o)| (Arc::from(*t), *o)).collect::<BTreeMap<Arc<str>, i64>>();
+    let progress = Progress {
+        applied: topics(&[("events", 25), ("prices", 7)]),
+        visible: topics(&[("events", 10), ("prices", 4)]),
+        ..Progress::default()
+    };
+    let tasks = Tasks {
+        addressed: BTreeSet::from([1]),
+        stores: BTreeMap::new(),
+        progress: BTreeMap::from([(1, (progress, 100))]),
+        missing: vec![0, 2],
+    };
+    let mut answer = SearchAnswer::default();
+    tasks.describe(&shop.index.view(), &mut answer);
+    // The view itself covers events up to 20: see `batch`, whose positions are ten times those of the changelog.
+    assert_eq!(answer.index[&1].sources, topics(&[("events", 20), ("prices", 4)]));
+    assert_eq!(answer.index[&1].lag, 100 + 5 + 3);
+    assert_eq!(
+        (answer.store[&1].sources.clone(), answer.store[&1].lag),
+        (topics(&[("events", 25), ("prices", 7)]), 100)
+    );
+    assert_eq!(answer.missing_partitions, [0, 2]);
+}
+
 fn garbage() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("title:".to_owned()),
