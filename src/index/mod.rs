@@ -2,14 +2,52 @@
 //!
 //! The only place that knows tantivy, but for query types that go through it.
 
+mod collect;
+mod directory;
+mod document;
+mod open;
+mod queue;
+mod schema;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod view;
+mod writer;
+
 use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering as Atomic;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::Result;
+use parking_lot::Mutex;
+
+pub use collect::{Match, Matches, Ordering, Sort, SortBy};
+pub use document::date;
+pub use schema::{Fields, KEY, PARTITION, SCORE, Target};
+pub use view::{ColumnValues, View};
+
 use crate::broker::Offset;
 use crate::record::{Record, TableDef};
+use crate::{Error, Kind, Result};
+use queue::{End, Item};
+use writer::{Engine, Shared};
+
+/// The query types that [`crate::query`] builds searches from.
+pub mod syntax {
+    pub use tantivy::Term;
+    pub use tantivy::query::{
+        AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, EmptyQuery, ExistsQuery, FuzzyTermQuery, Occur,
+        PhrasePrefixQuery, Query, QueryParser, QueryParserError, RangeQuery,
+    };
+    pub use tantivy::query_grammar::{
+        Delimiter, UserInputAst, UserInputBound, UserInputLeaf, UserInputLiteral, parse_query, parse_query_lenient,
+    };
+}
 
 /// How to open a table's index.
 #[derive(Clone, Debug)]
@@ -77,33 +115,143 @@ pub enum Found {
     Empty(String),
 }
 
+/// Called with the positions of every new view, on the index thread.
+pub type Observer = Box<dyn Fn(&BTreeMap<u32, Covered>) + Send + Sync>;
+
+/// The size of an index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexStats {
+    /// Documents that can be found.
+    pub documents: u64,
+    /// Segments of the current view.
+    pub segments: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Commits since it was opened.
+    pub commits: u64,
+}
+
+/// Fixed cost of a queued change beside key and record, bytes.
+const CHANGE_OVERHEAD: usize = 64;
+
 /// A table's index: owns the index thread.
-#[derive(Debug)]
-pub struct TableIndex {}
+pub struct TableIndex {
+    dir: PathBuf,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for TableIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableIndex").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
 
 impl TableIndex {
-    /// Opens or creates the index and starts its thread. Never trusts what a power loss may have torn.
-    pub fn open(_def: Arc<TableDef>, _options: IndexOptions) -> Result<(Arc<TableIndex>, Found)> {
-        todo!()
+    /// Opens or creates the index and starts its thread. Never trusts what a power loss may have torn. Fails with
+    /// [`Kind::Refused`] where another process has it open.
+    pub fn open(def: Arc<TableDef>, options: IndexOptions) -> Result<(Arc<TableIndex>, Found)> {
+        Self::open_at(def, options, open::boot_id())
     }
+
+    /// As [`Self::open`], on a machine that runs the boot named.
+    fn open_at(def: Arc<TableDef>, options: IndexOptions, boot: Option<String>) -> Result<(Arc<TableIndex>, Found)> {
+        let name = format!("index-{}", def.name);
+        let dir = options.dir.clone();
+        let fields = Arc::new(Fields::new(def)?);
+        let opened = open::open(&fields, &dir, boot.as_deref())?;
+        let found = opened.found.clone();
+        let (engine, shared) = Engine::new(fields, options, boot, opened)?;
+        let (ours, what) = (Arc::clone(&shared), name.clone());
+        let thread = std::thread::Builder::new().name(name).spawn(move || run(engine, &ours, &what))?;
+        Ok((Arc::new(TableIndex { dir, shared, thread: Mutex::new(Some(thread)) }), found))
+    }
+
     /// Hands a batch over; blocks while the queue is full. Fails when the index thread has ended, with its reason.
-    pub fn submit(&self, _batch: IndexBatch) -> Result<()> {
-        todo!()
+    pub fn submit(&self, batch: IndexBatch) -> Result<()> {
+        let weigh = |c: &IndexChange| c.key.len() + c.record.as_ref().map_or(0, |r| r.heap_size()) + CHANGE_OVERHEAD;
+        let size = CHANGE_OVERHEAD + batch.changes.iter().map(weigh).sum::<usize>();
+        self.shared.queue.push(Item::Batch(Box::new(batch), size), size)
     }
-    /// Removes every document of a partition (before a rebuild of that task, or when its files are dropped).
-    pub fn clear_partition(&self, _partition: u32) -> Result<()> {
-        todo!()
+
+    /// Removes every document of a partition (before a rebuild of that task, or when its files are dropped). Takes its
+    /// place in the order of what is submitted; [`Self::flush`] waits for it.
+    pub fn clear_partition(&self, partition: u32) -> Result<()> {
+        self.shared.queue.push(Item::Clear(partition), 0)
     }
+
     /// Changelog position up to which the last commit covers a partition; `None` if it holds nothing of it.
-    pub fn covered(&self, _partition: u32) -> Option<Offset> {
-        todo!()
+    pub fn covered(&self, partition: u32) -> Option<Offset> {
+        self.view().covered.get(&partition).map(|c| c.changelog)
     }
+
     /// Waits until everything submitted before is visible (used after repair and rebuild, and by tests).
     pub fn flush(&self) -> Result<()> {
-        todo!()
+        self.shared.queue.flush()
     }
-    /// Commits, syncs, writes the clean-close marker, ends the thread.
+
+    /// Commits, syncs, writes the clean-close marker, ends the thread. Does nothing the second time; fails with the
+    /// thread's reason where it had failed.
     pub fn close(&self) -> Result<()> {
-        todo!()
+        self.end(End::Close);
+        self.shared.queue.failure().map_or(Ok(()), Err)
+    }
+
+    fn end(&self, how: End) {
+        self.shared.queue.end(how);
+        let Some(thread) = self.thread.lock().take() else { return };
+        // The last handle may be dropped by an observer, on the thread itself, which cannot wait for its own end.
+        if thread.thread().id() != std::thread::current().id() {
+            // Its panics are caught and reported inside.
+            let _ = thread.join();
+        }
+    }
+
+    /// The newest view.
+    pub fn view(&self) -> Arc<View> {
+        self.shared.view.load_full()
+    }
+
+    /// Calls `observer` with the positions of every view from now on, on the index thread: it must be quick, and must
+    /// not wait for the index.
+    pub fn on_visible(&self, observer: Observer) {
+        self.shared.observers.write().push(observer);
+    }
+
+    /// Why the index thread has ended, if it failed.
+    pub fn failure(&self) -> Option<Error> {
+        self.shared.queue.failure()
+    }
+
+    /// Size of the index. Reads the folder.
+    pub fn stats(&self) -> IndexStats {
+        let view = self.view();
+        let files = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        IndexStats {
+            documents: view.documents(),
+            segments: view.segments() as u64,
+            bytes: files.filter_map(|f| f.metadata().ok()).map(|m| m.len()).sum(),
+            commits: self.shared.commits.load(Atomic::Relaxed),
+        }
+    }
+}
+
+impl Drop for TableIndex {
+    /// Ends the thread without a last commit: what was not visible yet is repaired at the next opening.
+    fn drop(&mut self) {
+        self.end(End::Abandon);
+    }
+}
+
+/// The index thread, with its failure or panic turned into the reason that everybody reads.
+fn run(engine: Engine, shared: &Shared, name: &str) {
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| engine.run()));
+    match ended {
+        Ok(Ok(())) => shared.queue.closed(name),
+        Ok(Err(e)) => {
+            tracing::error!("{name} ends: {e}");
+            shared.queue.fail(e.kind(), format!("{name} has ended: {e}"));
+        }
+        Err(_) => shared.queue.fail(Kind::Internal, format!("{name} has ended by a panic")),
     }
 }

@@ -1,9 +1,179 @@
 //! Answers from this instance's own tasks.
 
-use super::{SearchAnswer, SearchRequest, Table};
-use crate::Result;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::{Count, Hit, SearchAnswer, SearchRequest, Table, TaskPosition, parse};
+use crate::broker::Offset;
+use crate::index::syntax::{AllQuery, BooleanQuery, Occur, Query};
+use crate::index::{Fields, KEY, Match, Matches, Ordering, SCORE, Sort, SortBy, View};
+use crate::record::{FieldType, TableDef, codec, render};
+use crate::store::Store;
+use crate::task::{Phase, Progress, TaskView};
+use crate::{Error, Result};
+
+/// Most sort keys of a search.
+const MOST_SORT_KEYS: usize = 3;
 
 /// Searches the tasks that run here. Blocking: runs on the search pool.
-pub fn search(_table: &Table, _request: &SearchRequest) -> Result<SearchAnswer> {
-    todo!()
+///
+/// The index says which records match, the stores say what they are now: a hit whose record is gone by the time it is
+/// fetched is left out and not counted.
+pub fn search(table: &Table, request: &SearchRequest) -> Result<SearchAnswer> {
+    let tasks = Tasks::running(table);
+    // After the positions: the view covers at least what they say.
+    let view = table.index.view();
+    let stores = |partition: u32, keys: &[&[u8]]| match tasks.stores.get(&partition) {
+        Some(store) => store.get_many(keys),
+        None => Ok(vec![None; keys.len()]),
+    };
+    let mut answer = find(&view, &tasks.addressed, request, &stores)?;
+    tasks.describe(&view, &mut answer);
+    Ok(answer)
 }
+
+/// The stored bytes of keys of a partition, in the order asked.
+type Fetch<'a> = &'a dyn Fn(u32, &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>>;
+
+/// Searches a view for records of the partitions addressed.
+fn find(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest, fetch: Fetch<'_>) -> Result<SearchAnswer> {
+    let order = order(&view.fields, request)?;
+    let parsed = parse::lenient(view, request.q.as_deref().unwrap_or_default())?;
+    let query = narrowed(view, addressed, parsed.query, &request.filter)?;
+    let matches = view.search(query.as_ref(), order, request.limit, request.count == Count::Exact)?;
+    let total = matches.total;
+    let found = matches.hits.len();
+    let hits = current(&view.fields.def, matches, request.fields.as_deref(), fetch)?;
+    let gone = (found - hits.len()) as u64;
+    let total = total.map(|t| t.saturating_sub(gone));
+    Ok(SearchAnswer { hits, total, warnings: parsed.warnings, ..SearchAnswer::default() })
+}
+
+/// Adds the filters, and the partitions where the index holds others too.
+fn narrowed(view: &View, addressed: &BTreeSet<u32>, q: Box<dyn Query>, filters: &[String]) -> Result<Box<dyn Query>> {
+    let mut parts = vec![(Occur::Must, q)];
+    for (i, filter) in filters.iter().enumerate() {
+        let filter = parse::strict(view, &format!("filter[{i}]"), filter)?;
+        parts.push((Occur::Must, parse::unscored(filter)));
+    }
+    if !view.covered.keys().all(|p| addressed.contains(p)) {
+        parts.push((Occur::Must, parse::unscored(view.of_partitions(addressed))));
+    }
+    Ok(match parts.len() {
+        1 => parts.pop().map_or_else(|| Box::new(AllQuery) as Box<dyn Query>, |(_, q)| q),
+        _ => Box::new(BooleanQuery::new(parts)),
+    })
+}
+
+/// The sort keys asked for, or by score.
+fn order(fields: &Fields, request: &SearchRequest) -> Result<Ordering> {
+    if request.sort.len() > MOST_SORT_KEYS {
+        let found = request.sort.len();
+        return Err(Error::bad_request(format!("sort: expected at most {MOST_SORT_KEYS} keys, found {found}")));
+    }
+    if request.sort.is_empty() {
+        return Ok(Ordering(vec![Sort { by: SortBy::Score, descending: true }]));
+    }
+    let mut keys = Vec::with_capacity(request.sort.len());
+    for key in &request.sort {
+        let by = match key.field.as_str() {
+            SCORE => SortBy::Score,
+            KEY => SortBy::Column(KEY.to_owned(), FieldType::Keyword),
+            name => match fields.sortable(name) {
+                Some(target) => SortBy::Column(target.path, target.kind),
+                None => return Err(unsortable(fields, name)),
+            },
+        };
+        keys.push(Sort { by, descending: key.descending });
+    }
+    Ok(Ordering(keys))
+}
+
+fn unsortable(fields: &Fields, name: &str) -> Error {
+    let why = match fields.def.field(name).map(|f| f.kind) {
+        Some(FieldType::Text) => "is text without sort = true",
+        Some(_) => "cannot be sorted by",
+        None => "is not known",
+    };
+    let known = fields.sortable_names().join(", ");
+    Error::bad_request(format!("sort: field {name:?} {why}, expected one of: {known}"))
+}
+
+/// Fetches what the records are now: one request to each store.
+fn current(def: &TableDef, matches: Matches, only: Option<&[String]>, fetch: Fetch<'_>) -> Result<Vec<Hit>> {
+    let mut by_partition: BTreeMap<u32, Vec<&Match>> = BTreeMap::new();
+    for hit in &matches.hits {
+        by_partition.entry(hit.partition).or_default().push(hit);
+    }
+    let mut records = HashMap::with_capacity(matches.hits.len());
+    for (partition, hits) in by_partition {
+        let keys: Vec<&[u8]> = hits.iter().map(|h| h.key.as_slice()).collect();
+        for (hit, stored) in hits.iter().zip(fetch(partition, &keys)?) {
+            if let Some(bytes) = stored
+                && let Some(record) = render::json(def, &hit.key, &codec::decode(&bytes)?, only)
+            {
+                records.insert(hit.key.clone(), record);
+            }
+        }
+    }
+    let hit = |m: Match| Some(Hit { record: records.remove(&m.key)?, key: m.key, score: m.score });
+    Ok(matches.hits.into_iter().filter_map(hit).collect())
+}
+
+/// The tasks that can answer, as they were before the search.
+struct Tasks {
+    addressed: BTreeSet<u32>,
+    stores: BTreeMap<u32, Arc<Store>>,
+    progress: BTreeMap<u32, (Progress, i64)>,
+    missing: Vec<u32>,
+}
+
+impl Tasks {
+    fn running(table: &Table) -> Self {
+        let mut this = Self {
+            addressed: BTreeSet::new(),
+            stores: BTreeMap::new(),
+            progress: BTreeMap::new(),
+            missing: Vec::new(),
+        };
+        for (partition, task) in table.tasks().iter() {
+            this.add(*partition, task);
+        }
+        this.missing = (0..table.partitions).filter(|p| !this.addressed.contains(p)).collect();
+        this
+    }
+
+    fn add(&mut self, partition: u32, task: &TaskView) {
+        if *task.phase() != Phase::Running {
+            return;
+        }
+        let Some(store) = task.store() else { return };
+        self.progress.insert(partition, (task.progress(), task.lag().values().sum()));
+        self.stores.insert(partition, store);
+        self.addressed.insert(partition);
+    }
+
+    /// Says what the answer covers.
+    fn describe(self, view: &View, answer: &mut SearchAnswer) {
+        for (partition, (progress, lag)) in self.progress {
+            let mut visible = progress.visible;
+            for (topic, offset) in view.covered.get(&partition).map(|c| &c.sources).into_iter().flatten() {
+                let known = visible.entry(Arc::clone(topic)).or_insert(*offset);
+                *known = (*known).max(*offset);
+            }
+            let unseen = behind(&visible, &progress.applied);
+            answer.index.insert(partition, TaskPosition { sources: visible, lag: lag + unseen });
+            answer.store.insert(partition, TaskPosition { sources: progress.applied, lag });
+        }
+        answer.missing_partitions = self.missing;
+    }
+}
+
+/// Events that are applied but not visible.
+fn behind(visible: &BTreeMap<Arc<str>, Offset>, applied: &BTreeMap<Arc<str>, Offset>) -> i64 {
+    applied.iter().map(|(topic, at)| (at - visible.get(topic).copied().unwrap_or(0)).max(0)).sum()
+}
+
+#[cfg(test)]
+#[path = "leaf_tests.rs"]
+mod tests;

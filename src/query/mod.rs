@@ -1,7 +1,10 @@
 //! Queries over this instance's tasks (the leaf), and waiting for freshness. Routing to other instances builds on it.
 
+mod dates;
 pub mod leaf;
+pub mod parse;
 pub mod table;
+mod terms;
 
 pub use table::Table;
 

@@ -1,0 +1,117 @@
+//! From a record to a search document.
+
+use tantivy::schema::{Field, OwnedValue, TantivyDocument};
+use tantivy::{DateTime, Term};
+
+use super::schema::Fields;
+use crate::record::{FieldType, Record, Value, render};
+
+/// Longest text that one term or one column entry can hold, bytes.
+pub(super) const LONGEST: usize = u16::MAX as usize - 5;
+/// Times that fit nanoseconds in 64 bits; beyond them a date counts as the first or last of them.
+const DATES: std::ops::RangeInclusive<i64> = -9_223_372_036_854..=9_223_372_036_854;
+
+/// The key as the index keeps it; `None` for keys that no term can hold (not UTF-8, or longer than [`LONGEST`] bytes).
+pub(super) fn key_text(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key).ok().filter(|k| k.len() <= LONGEST)
+}
+
+/// The term of a key.
+pub(super) fn key_term(fields: &Fields, key: &[u8]) -> Option<Term> {
+    key_text(key).map(|k| Term::from_field_text(fields.key, k))
+}
+
+/// A date as the index keeps it.
+pub fn date(ms: i64) -> DateTime {
+    DateTime::from_timestamp_millis(ms.clamp(*DATES.start(), *DATES.end()))
+}
+
+/// The search document of a record; `None` if its key cannot be indexed.
+pub(super) fn build(fields: &Fields, partition: u32, key: &[u8], record: &Record) -> Option<TantivyDocument> {
+    let mut document = TantivyDocument::default();
+    document.add_text(fields.key, key_text(key)?);
+    document.add_u64(fields.partition, u64::from(partition));
+    for (i, def) in fields.def.fields.iter().enumerate() {
+        if let Some(field) = fields.declared[i]
+            && let Some(value) = render::current(&fields.def, record, i)
+        {
+            add(&mut document, field, def.kind, &value);
+        }
+    }
+    if let Some(field) = fields.dynamic {
+        let members: Vec<_> = render::dynamic(record).into_iter().map(|(n, v)| (n.to_owned(), json(v))).collect();
+        if !members.is_empty() {
+            document.add_field_value(field, &OwnedValue::Object(members));
+        }
+    }
+    Some(document)
+}
+
+fn add(document: &mut TantivyDocument, field: Field, kind: FieldType, value: &Value) {
+    match (kind, value) {
+        (_, Value::Null) => {}
+        (FieldType::Json, Value::Object(_)) => document.add_field_value(field, &json(value)),
+        (_, Value::Array(items)) => items.iter().for_each(|v| add(document, field, kind, v)),
+        (FieldType::Json, scalar) => {
+            document.add_field_value(field, &OwnedValue::Object(vec![(String::new(), json(scalar))]));
+        }
+        (FieldType::Text | FieldType::Keyword, Value::Str(text)) => {
+            chunks(text).for_each(|part| document.add_text(field, part));
+        }
+        (FieldType::Integer, Value::Int(n)) => document.add_i64(field, *n),
+        (FieldType::Float, Value::Float(n)) => document.add_f64(field, *n),
+        #[expect(clippy::cast_precision_loss, reason = "a float field shows the nearest float")]
+        (FieldType::Float, Value::Int(n)) => document.add_f64(field, *n as f64),
+        (FieldType::Boolean, Value::Bool(b)) => document.add_bool(field, *b),
+        (FieldType::Date, Value::Int(ms)) => document.add_date(field, date(*ms)),
+        // The record model types values before it keeps them, so nothing else comes here.
+        _ => {}
+    }
+}
+
+fn json(value: &Value) -> OwnedValue {
+    match value {
+        Value::Null => OwnedValue::Null,
+        Value::Bool(b) => OwnedValue::Bool(*b),
+        Value::Int(n) => OwnedValue::I64(*n),
+        Value::Float(n) => OwnedValue::F64(*n),
+        Value::Str(text) if text.len() <= LONGEST => OwnedValue::Str(text.to_string()),
+        Value::Str(text) => OwnedValue::Array(chunks(text).map(|c| OwnedValue::Str(c.to_owned())).collect()),
+        Value::Array(items) => OwnedValue::Array(items.iter().map(json).collect()),
+        Value::Object(members) => OwnedValue::Object(members.iter().map(|(n, v)| (n.clone(), json(v))).collect()),
+    }
+}
+
+/// Cuts a text into parts that a term or column entry can hold, so that nothing of it is left out.
+fn chunks(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let now = rest.take()?;
+        let at = now.floor_char_boundary(LONGEST);
+        if at < now.len() {
+            rest = Some(&now[at..]);
+        }
+        Some(&now[..at])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_lose_nothing_and_cut_between_characters() {
+        let text = "é".repeat(LONGEST);
+        let parts: Vec<&str> = chunks(&text).collect();
+        assert!(parts.iter().all(|p| p.len() <= LONGEST));
+        assert_eq!(parts.concat(), text);
+        assert_eq!(chunks("").collect::<Vec<_>>(), [""]);
+    }
+
+    #[test]
+    fn dates_beyond_the_range_are_the_first_or_last_date() {
+        assert_eq!(date(i64::MAX).into_timestamp_millis(), *DATES.end());
+        assert_eq!(date(i64::MIN).into_timestamp_millis(), *DATES.start());
+        assert_eq!(date(1_700_000_000_123).into_timestamp_millis(), 1_700_000_000_123);
+    }
+}

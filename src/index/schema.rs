@@ -1,0 +1,202 @@
+//! What the index holds of a table: field names, types and options, and how a name in a query finds its field.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tantivy::schema::{
+    DateOptions, DateTimePrecision, FAST, Field, INDEXED, IndexRecordOption, JsonObjectOptions, NumericOptions, Schema,
+    SchemaBuilder, TextFieldIndexing, TextOptions,
+};
+
+use crate::record::{Dynamic, FieldDef, FieldType, KeyFrom, TableDef};
+use crate::{Error, Result};
+
+/// Field that holds the key.
+pub const KEY: &str = "_key";
+/// Field that holds the partition.
+pub const PARTITION: &str = "_partition";
+/// Sort name of the score.
+pub const SCORE: &str = "_score";
+/// JSON field that holds undeclared members where `dynamic = "index"`.
+pub(super) const DYNAMIC: &str = "_dynamic";
+
+/// Changes whenever documents are built differently, so that older indexes are built anew.
+const LAYOUT: u32 = 1;
+
+/// What a name in a query stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// The field.
+    pub field: Field,
+    /// Name as the index knows it, with the path behind it for JSON.
+    pub path: String,
+    /// Path inside the field; empty but for JSON.
+    pub inner: String,
+    /// How its values are searched.
+    pub kind: FieldType,
+    /// Whether terms of it can be looked up.
+    pub indexed: bool,
+    /// Whether it has a column.
+    pub column: bool,
+}
+
+/// The fields of one table's index.
+pub struct Fields {
+    /// The table.
+    pub def: Arc<TableDef>,
+    pub(super) schema: Schema,
+    pub(super) key: Field,
+    pub(super) partition: Field,
+    pub(super) dynamic: Option<Field>,
+    /// By position in [`TableDef::fields`].
+    pub(super) declared: Vec<Option<Field>>,
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fields").field("table", &self.def.name).finish_non_exhaustive()
+    }
+}
+
+impl Fields {
+    /// The fields of `def`. Fails if a declared field has a name that the index needs for itself.
+    pub fn new(def: Arc<TableDef>) -> Result<Self> {
+        let mut builder = Schema::builder();
+        let key = builder.add_text_field(KEY, whole_text(true));
+        let partition = builder.add_u64_field(PARTITION, INDEXED | FAST);
+        let dynamic = (def.dynamic == Dynamic::Index).then(|| builder.add_json_field(DYNAMIC, json()));
+        let mut declared = Vec::with_capacity(def.fields.len());
+        for field in &def.fields {
+            if [KEY, PARTITION, SCORE, DYNAMIC].contains(&field.name.as_str()) {
+                return Err(Error::refused(format!("table {}: field {:?} has a reserved name", def.name, field.name))
+                    .advise("give the field another name and take its value from there with path"));
+            }
+            declared.push(add(&mut builder, field));
+        }
+        Ok(Self { schema: builder.build(), key, partition, dynamic, declared, def })
+    }
+
+    /// Identifies everything that decides how documents look; 16 hex digits.
+    pub(super) fn fingerprint(&self) -> String {
+        let schema = serde_json::to_string(&self.schema).unwrap_or_default();
+        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(format!("{LAYOUT} {schema}").as_bytes()))
+    }
+
+    /// What a name in a query stands for; `None` if nothing is searched under it.
+    pub fn resolve(&self, name: &str) -> Option<Target> {
+        if let Some(i) = self.def.fields.iter().position(|f| f.name == name) {
+            return self.declared_target(i, String::new());
+        }
+        if name == KEY || self.is_key_path(name) {
+            return Some(target(self.key, KEY, FieldType::Keyword));
+        }
+        if name == PARTITION {
+            return Some(target(self.partition, PARTITION, FieldType::Integer));
+        }
+        if let Some((field, inner)) = self.schema.find_field(name) {
+            let i = self.declared.iter().position(|f| *f == Some(field))?;
+            return (self.def.fields[i].kind == FieldType::Json).then(|| self.declared_target(i, inner.to_owned()))?;
+        }
+        let inner = name.to_owned();
+        self.dynamic.map(|field| Target {
+            path: format!("{DYNAMIC}.{inner}"),
+            inner,
+            ..target(field, DYNAMIC, FieldType::Json)
+        })
+    }
+
+    fn declared_target(&self, i: usize, inner: String) -> Option<Target> {
+        let def = &self.def.fields[i];
+        let field = self.declared[i]?;
+        let path = if inner.is_empty() { def.name.clone() } else { format!("{}.{inner}", def.name) };
+        let entry = self.schema.get_field_entry(field);
+        Some(Target { field, path, inner, kind: def.kind, indexed: entry.is_indexed(), column: entry.is_fast() })
+    }
+
+    fn is_key_path(&self, name: &str) -> bool {
+        matches!(&self.def.key, KeyFrom::Path(path) if path.to_string() == name)
+    }
+
+    /// The fields that words without a field name are looked for in: every text and keyword field, and the key.
+    pub fn of_words(&self) -> Vec<Target> {
+        let declared = (0..self.def.fields.len()).filter_map(|i| self.declared_target(i, String::new()));
+        let words = declared.filter(|t| t.indexed && matches!(t.kind, FieldType::Text | FieldType::Keyword));
+        words.chain([target(self.key, KEY, FieldType::Keyword)]).collect()
+    }
+
+    /// Names that queries may use, for messages.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.def.fields.iter().filter(|f| f.index).map(|f| f.name.clone()).collect();
+        names.push(KEY.to_owned());
+        if let KeyFrom::Path(path) = &self.def.key {
+            names.push(path.to_string());
+        }
+        names.dedup();
+        names
+    }
+
+    /// The field to sort by under this name, if it can be sorted by.
+    pub fn sortable(&self, name: &str) -> Option<Target> {
+        self.resolve(name).filter(|t| t.column && t.kind != FieldType::Json)
+    }
+
+    /// Names that can be sorted by, for messages.
+    pub fn sortable_names(&self) -> Vec<String> {
+        let declared = self.def.fields.iter().map(|f| f.name.as_str());
+        declared.chain([SCORE, KEY]).filter(|n| *n == SCORE || self.sortable(n).is_some()).map(str::to_owned).collect()
+    }
+}
+
+fn target(field: Field, name: &str, kind: FieldType) -> Target {
+    Target { field, path: name.to_owned(), inner: String::new(), kind, indexed: true, column: true }
+}
+
+/// Text that is matched whole.
+fn whole_text(indexed: bool) -> TextOptions {
+    let options = TextOptions::default() | FAST;
+    if !indexed {
+        return options;
+    }
+    options.set_indexing_options(
+        TextFieldIndexing::default()
+            .set_tokenizer("raw")
+            .set_index_option(IndexRecordOption::Basic)
+            .set_fieldnorms(false),
+    )
+}
+
+fn words() -> TextFieldIndexing {
+    TextFieldIndexing::default().set_tokenizer("default").set_index_option(IndexRecordOption::WithFreqsAndPositions)
+}
+
+fn json() -> JsonObjectOptions {
+    JsonObjectOptions::from(FAST).set_indexing_options(words()).set_expand_dots_enabled()
+}
+
+/// Numbers, dates and keywords always have a column, so that they can be sorted by even where they are not searched.
+fn add(builder: &mut SchemaBuilder, field: &FieldDef) -> Option<Field> {
+    let name = field.name.as_str();
+    let number = NumericOptions::from(FAST);
+    let number = if field.index { number.set_indexed() } else { number };
+    Some(match field.kind {
+        FieldType::Text => {
+            let column = field.sort || field.facet;
+            if !field.index && !column {
+                return None;
+            }
+            let options = if column { TextOptions::default() | FAST } else { TextOptions::default() };
+            let options = if field.index { options.set_indexing_options(words()) } else { options };
+            builder.add_text_field(name, options)
+        }
+        FieldType::Keyword => builder.add_text_field(name, whole_text(field.index)),
+        FieldType::Integer => builder.add_i64_field(name, number),
+        FieldType::Float => builder.add_f64_field(name, number),
+        FieldType::Boolean => builder.add_bool_field(name, number),
+        FieldType::Date => {
+            let options = DateOptions::from(FAST).set_precision(DateTimePrecision::Milliseconds);
+            builder.add_date_field(name, if field.index { options.set_indexed() } else { options })
+        }
+        FieldType::Json if field.index => builder.add_json_field(name, json()),
+        FieldType::Json => return None,
+    })
+}

@@ -1,0 +1,351 @@
+//! What a table's index promises: visibility, order of changes, and what is trusted after a stop.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::syntax::EmptyQuery;
+use super::testing::{batch, change, def, field, keys, options, record, text, titled};
+use super::{Found, TableIndex};
+use crate::Kind;
+use crate::query::parse;
+use crate::record::{FieldType, TableDef, Value};
+
+const BOOT: &str = "boot-1";
+
+fn open(dir: &Path, def: TableDef, boot: &str) -> (Arc<TableIndex>, Found) {
+    TableIndex::open_at(Arc::new(def), options(dir), Some(boot.to_owned())).expect("the index opens")
+}
+
+fn count(index: &TableIndex, q: &str) -> u64 {
+    let view = index.view();
+    let query = parse::lenient(&view, q).expect("a query").query;
+    assert!(query.downcast_ref::<EmptyQuery>().is_none(), "{q} was not understood");
+    view.search(query.as_ref(), super::Ordering::default(), 0, true).expect("an answer").total.expect("a count")
+}
+
+/// Three products: partition 0 at changelog 3.
+fn filled(dir: &Path) -> Arc<TableIndex> {
+    let (index, found) = open(dir, def(), BOOT);
+    assert!(matches!(found, Found::Empty(_)));
+    let put = |k: &str| change(k, Some(titled(&def(), k, &format!("thing {k}"))), false);
+    index.submit(batch(0, 3, vec![put("a"), put("b"), put("c")])).expect("submitted");
+    index.flush().expect("flushed");
+    index
+}
+
+#[test]
+fn changes_are_visible_after_a_flush_and_replace_what_was_there() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let index = filled(dir.path());
+    assert_eq!(keys(&index, 0), ["a", "b", "c"]);
+    let new = change("d", Some(titled(&def(), "d", "fresh")), false);
+    let updated = change("a", Some(titled(&def(), "a", "other")), true);
+    index.submit(batch(0, 6, vec![new, updated, change("b", None, true)])).expect("submitted");
+    index.flush().expect("flushed");
+    assert_eq!(keys(&index, 0), ["a", "c", "d"]);
+    assert_eq!((count(&index, "other"), count(&index, "fresh"), count(&index, "thing")), (1, 1, 1));
+    assert_eq!(index.view().covered[&0].changelog, 6);
+    assert_eq!(index.view().covered[&0].sources["events"], 60);
+    assert_eq!(index.stats().documents, 3);
+}
+
+#[test]
+fn the_last_change_of_a_key_wins_and_its_first_decides_on_the_delete() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let index = filled(dir.path());
+    let t = |k: &str, s: &str| Some(titled(&def(), k, s));
+    let many = (0..10).map(|i| change(&format!("x{i}"), t("x", "several"), false));
+    let mut changes: Vec<_> = many.collect();
+    changes.push(change("a", t("a", "second"), true));
+    changes.push(change("a", t("a", "third"), true));
+    changes.push(change("n", t("n", "never"), false));
+    changes.push(change("n", None, true));
+    changes.extend((0..10).map(|i| change(&format!("x{i}"), t("x", "again"), true)));
+    index.submit(batch(0, 9, changes)).expect("submitted");
+    index.flush().expect("flushed");
+    assert_eq!((count(&index, "second"), count(&index, "third"), count(&index, "never")), (0, 1, 0));
+    assert_eq!((count(&index, "several"), count(&index, "again")), (0, 10));
+    let all: Vec<_> = (0..10).map(|i| change(&format!("x{i}"), t("x", "final"), true)).collect();
+    index.submit(batch(0, 10, all)).expect("submitted");
+    index.flush().expect("flushed");
+    assert_eq!((count(&index, "again"), count(&index, "final")), (0, 10));
+    assert_eq!(index.stats().documents, 13);
+}
+
+#[test]
+fn a_partition_is_cleared_between_what_came_before_and_what_comes_after() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let index = filled(dir.path());
+    let put = |k: &str| change(k, Some(titled(&def(), k, "thing")), false);
+    index.submit(batch(1, 1, vec![put("other")])).expect("submitted");
+    index.submit(batch(0, 4, vec![put("gone")])).expect("submitted");
+    index.clear_partition(0).expect("cleared");
+    index.submit(batch(0, 2, vec![put("a")])).expect("submitted");
+    index.flush().expect("flushed");
+    assert_eq!((keys(&index, 0), keys(&index, 1)), (vec!["a".to_owned()], vec!["other".to_owned()]));
+    assert_eq!(index.view().covered[&0].changelog, 2);
+    index.clear_partition(0).expect("cleared");
+    index.flush().expect("flushed");
+    assert!(keys(&index, 0).is_empty() && !index.view().covered.contains_key(&0));
+}
+
+#[test]
+fn a_key_is_never_missing_or_double_while_it_is_updated() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let index = filled(dir.path());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in 0..150 {
+                let record = titled(&def(), "a", &format!("version {i}"));
+                index.submit(batch(0, 4 + i, vec![change("a", Some(record), true)])).expect("submitted");
+                if i % 3 == 0 {
+                    index.flush().expect("flushed");
+                }
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        let mut searches = 0;
+        while !done.load(Ordering::SeqCst) || searches == 0 {
+            assert_eq!(count(&index, "sku:a"), 1);
+            searches += 1;
+        }
+    });
+    index.flush().expect("flushed");
+    assert_eq!(count(&index, "title:149"), 1);
+}
+
+#[test]
+fn submitting_more_than_the_queue_holds_waits_and_loses_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut options = options(dir.path());
+    options.queue_memory = 2_000;
+    options.catch_up_interval = Duration::from_secs(3600);
+    let (index, _) = TableIndex::open_at(Arc::new(def()), options, Some(BOOT.to_owned())).expect("the index opens");
+    for i in 0..200_i64 {
+        let key = format!("k{i}");
+        let mut batch = batch(0, i + 1, vec![change(&key, Some(titled(&def(), &key, &"word ".repeat(100))), false)]);
+        batch.catching_up = true;
+        index.submit(batch).expect("submitted");
+    }
+    index.flush().expect("flushed");
+    assert_eq!(keys(&index, 0).len(), 200);
+}
+
+#[test]
+fn observers_hear_of_positions_before_a_flush_returns() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let index = filled(dir.path());
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let ours = Arc::clone(&heard);
+    index.on_visible(Box::new(move |covered| ours.lock().push(covered[&0].changelog)));
+    index.submit(batch(0, 7, Vec::new())).expect("submitted");
+    index.flush().expect("flushed");
+    assert_eq!(heard.lock().last(), Some(&7));
+}
+
+#[test]
+fn a_clean_close_is_trusted_also_after_a_reboot() {
+    for boot in [BOOT, "boot-2"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let index = filled(dir.path());
+        index.submit(batch(2, 5, Vec::new())).expect("submitted");
+        index.close().expect("closed");
+        index.close().expect("closed again");
+        assert!(index.submit(batch(0, 4, Vec::new())).is_err());
+        drop(index);
+        let (index, found) = open(dir.path(), def(), boot);
+        assert_eq!(found, Found::Usable(BTreeMap::from([(0, 3), (2, 5)])));
+        assert_eq!(keys(&index, 0), ["a", "b", "c"]);
+    }
+}
+
+#[test]
+fn after_a_kill_what_was_visible_is_trusted_until_a_reboot() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let index = filled(dir.path());
+    drop(index);
+    let (index, found) = open(dir.path(), def(), BOOT);
+    assert_eq!(found, Found::Usable(BTreeMap::from([(0, 3)])));
+    assert_eq!(keys(&index, 0), ["a", "b", "c"]);
+    drop(index);
+    let (index, found) = open(dir.path(), def(), "boot-2");
+    assert!(matches!(&found, Found::Empty(reason) if reason.contains("started anew")), "{found:?}");
+    assert!(keys(&index, 0).is_empty());
+}
+
+#[test]
+fn commits_after_a_sync_end_its_worth() {
+    let dir = tempfile::tempdir().expect("a folder");
+    filled(dir.path()).close().expect("closed");
+    let (index, _) = open(dir.path(), def(), BOOT);
+    index.submit(batch(0, 4, vec![change("a", None, true)])).expect("submitted");
+    index.flush().expect("flushed");
+    drop(index);
+    assert!(matches!(open(dir.path(), def(), "boot-2").1, Found::Empty(_)));
+}
+
+#[test]
+fn a_periodic_sync_is_trusted_after_a_reboot() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut options = options(dir.path());
+    options.sync_interval = Duration::ZERO;
+    let (index, _) = TableIndex::open_at(Arc::new(def()), options, Some(BOOT.to_owned())).expect("the index opens");
+    index.submit(batch(0, 1, vec![change("a", Some(titled(&def(), "a", "thing")), false)])).expect("submitted");
+    index.flush().expect("flushed");
+    // A second round trip: the sync follows the commit on the same thread.
+    index.submit(batch(0, 1, Vec::new())).expect("submitted");
+    index.flush().expect("flushed");
+    drop(index);
+    assert_eq!(open(dir.path(), def(), "boot-2").1, Found::Usable(BTreeMap::from([(0, 1)])));
+}
+
+#[test]
+fn changed_search_options_empty_the_index() {
+    let dir = tempfile::tempdir().expect("a folder");
+    filled(dir.path()).close().expect("closed");
+    let mut changed = def();
+    changed.fields.push(field("zone", FieldType::Keyword));
+    let (index, found) = open(dir.path(), changed, BOOT);
+    assert!(matches!(&found, Found::Empty(reason) if reason.contains("search options")), "{found:?}");
+    assert!(keys(&index, 0).is_empty());
+}
+
+#[test]
+fn damage_empties_the_index() {
+    for damage in ["cut meta", "lost segment"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        filled(dir.path()).close().expect("closed");
+        for entry in fs::read_dir(dir.path()).expect("the folder").flatten() {
+            let name = entry.file_name().into_string().expect("a name");
+            if damage == "cut meta" && name == "meta.json" {
+                fs::write(entry.path(), &fs::read(entry.path()).expect("a file")[..40]).expect("written");
+            }
+            if damage == "lost segment" && name.ends_with(".term") {
+                fs::remove_file(entry.path()).expect("removed");
+            }
+        }
+        let (index, found) = open(dir.path(), def(), BOOT);
+        assert!(matches!(&found, Found::Empty(_)), "{damage}: {found:?}");
+        assert!(keys(&index, 0).is_empty());
+    }
+}
+
+#[test]
+fn an_index_in_use_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let index = filled(dir.path());
+    let other = TableIndex::open_at(Arc::new(def()), options(dir.path()), Some("boot-2".to_owned()));
+    let error = other.expect_err("refused");
+    assert_eq!(error.kind(), Kind::Refused);
+    assert!(error.message().contains(&dir.path().display().to_string()), "{error}");
+    assert_eq!(keys(&index, 0), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_failed_index_thread_tells_everybody_why() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let index = filled(dir.path());
+    fs::remove_dir_all(dir.path()).expect("removed");
+    index.submit(batch(0, 4, vec![change("a", None, true), change("b", None, true)])).expect("submitted");
+    let reason = index.flush().expect_err("the folder is gone");
+    assert_eq!(reason.kind(), Kind::Storage);
+    for error in [
+        index.submit(batch(0, 5, Vec::new())).expect_err("ended"),
+        index.clear_partition(0).expect_err("ended"),
+        index.failure().expect("a reason"),
+        index.close().expect_err("ended"),
+    ] {
+        assert_eq!(error.message(), reason.message());
+        assert!(error.message().contains("index-products has ended"), "{error}");
+    }
+}
+
+#[test]
+fn column_values_are_those_of_the_record() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (index, _) = open(dir.path(), def(), BOOT);
+    let values = BTreeMap::from([
+        ("at", Value::Int(1_700_000_000_123)),
+        ("brand", text("Acme")),
+        ("live", Value::Bool(true)),
+        ("name", text("Big kettle")),
+        ("price", Value::Float(-1.5)),
+        ("sold", Value::Int(-7)),
+        ("tags", Value::Array(vec![text("b"), text("a")])),
+    ]);
+    let record = record(&def(), "a", &(values.clone(), BTreeMap::new()));
+    index.submit(batch(0, 1, vec![change("a", Some(record), false)])).expect("submitted");
+    index.flush().expect("flushed");
+    let found = index.view().document_values(b"a").expect("the values");
+    assert_eq!(found.len(), 1);
+    for (name, value) in values {
+        let mut expected = if let Value::Array(all) = value { all } else { vec![value] };
+        let mut found = found[0][name].clone();
+        let order = |v: &Value| format!("{v:?}");
+        expected.sort_by_key(order);
+        found.sort_by_key(order);
+        assert_eq!(found, expected, "{name}");
+    }
+    assert!(index.view().document_values(b"b").expect("the values").is_empty());
+}
+
+const CRASH_DIR: &str = "KELD_TEST_CRASH_DIR";
+
+/// Batch n gives key n % 7 the title "n"; every fifth batch removes its key instead.
+fn step(n: i64, there: &mut BTreeMap<String, i64>) -> super::IndexBatch {
+    let key = format!("k{}", n % 7);
+    let existed = there.contains_key(&key);
+    let record = (n % 5 != 0).then(|| titled(&def(), &key, &format!("n{n}")));
+    if record.is_some() {
+        there.insert(key.clone(), n)
+    } else {
+        there.remove(&key)
+    };
+    batch(0, n + 1, vec![change(&key, record, existed)])
+}
+
+/// The child of the test below; does nothing when run as an ordinary test.
+#[test]
+fn crash_child() {
+    let Some(dir) = std::env::var_os(CRASH_DIR) else { return };
+    let (index, _) = open(Path::new(&dir).join("index").as_path(), def(), BOOT);
+    let mut there = BTreeMap::new();
+    for n in 0..100 {
+        index.submit(step(n, &mut there)).expect("submitted");
+        index.flush().expect("flushed");
+        fs::write(Path::new(&dir).join("flushed"), (n + 1).to_string()).expect("written");
+    }
+}
+
+#[test]
+fn an_abort_at_any_point_of_a_commit_leaves_an_index_that_is_right_for_its_position() {
+    for point in ["index.1_before_commit", "index.2_prepared", "index.3_committed", "index.4_published"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let program = std::env::current_exe().expect("this program");
+        let mut child = Command::new(program);
+        child.args(["--exact", "--nocapture", "index::tests::crash_child"]).env(CRASH_DIR, dir.path());
+        let ended = child.env("KELD_FAULT", format!("{point}:17")).output().expect("the child ran");
+        assert!(String::from_utf8_lossy(&ended.stderr).contains("fired"), "{point}: {ended:?}");
+        let flushed: i64 = fs::read_to_string(dir.path().join("flushed")).expect("a number").parse().expect("a number");
+        let (index, found) = open(&dir.path().join("index"), def(), BOOT);
+        let Found::Usable(positions) = found else { panic!("{point}: {found:?}") };
+        let at = positions[&0];
+        assert!((flushed..=flushed + 1).contains(&at), "{point}: flushed {flushed}, found {at}");
+        let mut expected = BTreeMap::new();
+        for n in 0..at {
+            step(n, &mut expected);
+        }
+        assert_eq!(keys(&index, 0), expected.keys().cloned().collect::<Vec<_>>(), "{point}");
+        for (key, n) in expected {
+            assert_eq!(count(&index, &format!("+sku:{key} +title:n{n}")), 1, "{point}: {key}");
+        }
+    }
+}

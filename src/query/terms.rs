@@ -1,0 +1,340 @@
+//! The leaves of a query: words, phrases, ranges, sets, prefixes and fuzzy words, each for the field it names.
+
+use std::ops::Bound;
+
+use super::dates::Span;
+use crate::Result;
+use crate::index::syntax::{
+    AllQuery, BooleanQuery, Delimiter, EmptyQuery, ExistsQuery, FuzzyTermQuery, PhrasePrefixQuery, Query, QueryParser,
+    QueryParserError, RangeQuery, Term, UserInputAst, UserInputBound, UserInputLeaf, UserInputLiteral,
+};
+use crate::index::{Target, View, date};
+use crate::record::FieldType;
+
+/// Longest word that is looked up as prefix or fuzzily, bytes: automata grow with it.
+const LONGEST_PATTERN: usize = 128;
+
+/// Builds the queries of leaves and gathers what cannot be understood.
+pub(super) struct Terms<'a> {
+    view: &'a View,
+    parser: QueryParser,
+    words: Vec<Target>,
+    lenient: bool,
+    /// What could not be understood, as sentences.
+    pub(super) problems: Vec<String>,
+}
+
+/// A word with a pattern behind it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Pattern {
+    Prefix,
+    Fuzzy(u8),
+}
+
+type Found = Option<Box<dyn Query>>;
+
+impl<'a> Terms<'a> {
+    pub(super) fn new(view: &'a View, lenient: bool) -> Result<Self> {
+        Ok(Self { view, parser: view.parser(), words: view.fields.of_words(), lenient, problems: Vec::new() })
+    }
+
+    /// The query of a leaf; `None` if it is passed over.
+    pub(super) fn leaf(&mut self, leaf: UserInputLeaf) -> Found {
+        match leaf {
+            UserInputLeaf::All => Some(Box::new(AllQuery)),
+            UserInputLeaf::Literal(literal) => self.literal(literal),
+            UserInputLeaf::Exists { field } => {
+                let target = self.named(&field)?;
+                self.exists(&target)
+            }
+            UserInputLeaf::Range { field, lower, upper } => self.range(field, lower, upper),
+            UserInputLeaf::Set { field, elements } => self.set(field, elements),
+            UserInputLeaf::Regex { .. } => self.problem("regular expressions are not supported"),
+        }
+    }
+
+    fn problem<T>(&mut self, what: impl Into<String>) -> Option<T> {
+        self.problems.push(what.into());
+        None
+    }
+
+    /// The searchable field of this name.
+    fn named(&mut self, name: &str) -> Option<Target> {
+        match self.view.fields.resolve(name) {
+            Some(target) if target.indexed => Some(target),
+            Some(_) => self.problem(format!("field {name:?} is not searchable: it has index = false")),
+            None => {
+                let known = self.view.fields.names().join(", ");
+                self.problem(format!("there is no searchable field {name:?}, expected one of: {known}"))
+            }
+        }
+    }
+
+    fn literal(&mut self, mut literal: UserInputLiteral) -> Found {
+        let Some(name) = literal.field_name.clone() else { return self.in_words(&literal) };
+        if self.lenient && self.view.fields.resolve(&name).is_none() {
+            // People type "12:30" and addresses: what looks like a field but is none is looked for as words.
+            self.problem::<()>(format!("there is no field {name:?}: {name}:{} was read as words", literal.phrase));
+            literal.phrase = format!("{name}:{}", literal.phrase);
+            literal.field_name = None;
+            return self.in_words(&literal);
+        }
+        let target = self.named(&name)?;
+        match pattern(&literal) {
+            Some((word, pattern)) => self.pattern(&target, word, pattern),
+            None => self.value(&target, literal),
+        }
+    }
+
+    /// Looks for words without a field name in every field that has words.
+    fn in_words(&mut self, literal: &UserInputLiteral) -> Found {
+        if let Some((word, pattern)) = pattern(literal) {
+            let targets = self.words.clone();
+            let all: Vec<_> = targets.iter().filter_map(|t| self.pattern(t, word, pattern)).collect();
+            return any(all);
+        }
+        if self.words.iter().any(|t| t.kind == FieldType::Text) && self.tokens(&literal.phrase).is_empty() {
+            // "salt & pepper": a sign alone is no word.
+            return if self.lenient { None } else { self.problem(no_word(&literal.phrase)) };
+        }
+        self.parse(UserInputLeaf::Literal(literal.clone()), None, &literal.phrase)
+    }
+
+    fn tokens(&self, text: &str) -> Vec<String> {
+        let Some(target) = self.words.iter().find(|t| t.kind == FieldType::Text) else { return Vec::new() };
+        self.tokens_of(target, text)
+    }
+
+    fn tokens_of(&self, target: &Target, text: &str) -> Vec<String> {
+        let mut tokens = Vec::new();
+        if let Ok(mut analyzer) = self.view.analyzer(target) {
+            analyzer.token_stream(text).process(&mut |t| tokens.push(t.text.clone()));
+        }
+        tokens
+    }
+
+    fn value(&mut self, target: &Target, mut literal: UserInputLiteral) -> Found {
+        if target.kind == FieldType::Date {
+            let span = self.span(target, &literal.phrase)?;
+            return Some(between(target, Some(span.start), Some(span.end)));
+        }
+        literal.field_name = Some(target.path.clone());
+        let phrase = literal.phrase.clone();
+        self.parse(UserInputLeaf::Literal(literal), Some(target), &phrase)
+    }
+
+    /// Has the parser of the index make the query.
+    fn parse(&mut self, leaf: UserInputLeaf, target: Option<&Target>, text: &str) -> Found {
+        let ast = UserInputAst::Leaf(Box::new(leaf));
+        let (query, errors) = self.parser.build_query_from_user_input_ast_lenient(ast);
+        if let Some(e) = errors.first() {
+            return self.problem(explain(e, target, text));
+        }
+        if query.downcast_ref::<EmptyQuery>().is_some() {
+            return self.problem(no_word(text));
+        }
+        Some(query)
+    }
+
+    fn exists(&mut self, target: &Target) -> Found {
+        if target.column {
+            return Some(Box::new(ExistsQuery::new(target.path.clone(), true)));
+        }
+        let first = Bound::Included(Term::from_field_text(target.field, ""));
+        Some(Box::new(RangeQuery::new(first, Bound::Unbounded)))
+    }
+
+    fn range(&mut self, field: Option<String>, lower: UserInputBound, upper: UserInputBound) -> Found {
+        let Some(name) = field else { return self.problem("a range needs a field: field:[low TO high]") };
+        let target = self.named(&name)?;
+        if lower.term_str() == "*" && upper.term_str() == "*" {
+            return self.exists(&target);
+        }
+        if target.kind == FieldType::Date {
+            return self.date_range(&target, &lower, &upper);
+        }
+        for bound in [&lower, &upper] {
+            let text = bound.term_str();
+            if target.kind == FieldType::Float && text.parse::<f64>().is_ok_and(|n| !n.is_finite()) {
+                return self.problem(format!("field {:?}: expected a number, found {text:?}", target.path));
+            }
+        }
+        let text = format!("{} TO {}", lower.term_str(), upper.term_str());
+        let leaf = UserInputLeaf::Range { field: Some(target.path.clone()), lower, upper };
+        self.parse(leaf, Some(&target), &text)
+    }
+
+    fn date_range(&mut self, target: &Target, lower: &UserInputBound, upper: &UserInputBound) -> Found {
+        let from = match lower {
+            bound if bound.term_str() == "*" => None,
+            UserInputBound::Exclusive(text) => Some(self.span(target, text)?.end),
+            bound => Some(self.span(target, bound.term_str())?.start),
+        };
+        let to = match upper {
+            bound if bound.term_str() == "*" => None,
+            UserInputBound::Exclusive(text) => Some(self.span(target, text)?.start),
+            bound => Some(self.span(target, bound.term_str())?.end),
+        };
+        Some(between(target, from, to))
+    }
+
+    fn span(&mut self, target: &Target, text: &str) -> Option<Span> {
+        match Span::parse(text) {
+            Some(span) => Some(span),
+            None => {
+                let name = &target.path;
+                self.problem(format!(
+                    "field {name:?}: expected a date such as 2026-01-31 or \"2026-01-31T12:00:00Z\", found {text:?}"
+                ))
+            }
+        }
+    }
+
+    fn set(&mut self, field: Option<String>, elements: Vec<String>) -> Found {
+        let Some(name) = field else { return self.problem("IN needs a field: field: IN [a b]") };
+        let target = self.named(&name)?;
+        if elements.is_empty() {
+            return self.problem(format!("field {name:?}: expected at least one value in IN [ ]"));
+        }
+        if matches!(target.kind, FieldType::Date | FieldType::Text | FieldType::Json) {
+            let mut all = Vec::with_capacity(elements.len());
+            for phrase in elements {
+                let literal = UserInputLiteral {
+                    field_name: None,
+                    phrase,
+                    delimiter: Delimiter::DoubleQuotes,
+                    slop: 0,
+                    prefix: false,
+                };
+                all.extend(self.value(&target, literal));
+            }
+            return any(all);
+        }
+        let text = elements.join(" ");
+        self.parse(UserInputLeaf::Set { field: Some(target.path.clone()), elements }, Some(&target), &text)
+    }
+
+    fn pattern(&mut self, target: &Target, word: &str, pattern: Pattern) -> Found {
+        if word.len() > LONGEST_PATTERN {
+            return self.problem(format!("a prefix or fuzzy word has at most {LONGEST_PATTERN} bytes"));
+        }
+        if let Pattern::Fuzzy(distance @ 3..) = pattern {
+            return self.problem(format!("{word}~{distance}: expected at most ~2"));
+        }
+        let term = |text: &str| match target.kind {
+            FieldType::Text | FieldType::Keyword => Some(Term::from_field_text(target.field, text)),
+            FieldType::Json => {
+                let mut term = Term::from_field_json_path(target.field, &target.inner, true);
+                term.append_type_and_str(text);
+                Some(term)
+            }
+            _ => None,
+        };
+        let terms: Option<Vec<Term>> = self.tokens_of(target, word).iter().map(|t| term(t)).collect();
+        match (terms.as_deref(), pattern) {
+            (None, _) => {
+                let name = &target.path;
+                self.problem(format!("field {name:?}: prefixes and fuzzy words need a text or keyword field"))
+            }
+            (Some([]), _) if self.lenient => None,
+            (Some([]), _) => self.problem(no_word(word)),
+            (Some([term]), Pattern::Prefix) => Some(Box::new(FuzzyTermQuery::new_prefix(term.clone(), 0, true))),
+            (Some([term]), Pattern::Fuzzy(d)) => Some(Box::new(FuzzyTermQuery::new(term.clone(), d, true))),
+            (Some(terms), Pattern::Prefix) if target.kind == FieldType::Text => {
+                Some(Box::new(PhrasePrefixQuery::new(terms.to_vec())))
+            }
+            (Some(_), _) => self.problem(format!("{word:?} is more than one word, which cannot be a pattern here")),
+        }
+    }
+}
+
+fn no_word(text: &str) -> String {
+    format!("there is no word to look for in {text:?}")
+}
+
+fn any(mut queries: Vec<Box<dyn Query>>) -> Found {
+    if queries.len() > 1 {
+        return Some(Box::new(BooleanQuery::union(queries)));
+    }
+    queries.pop()
+}
+
+/// Dates from `from` on and before `to`, milliseconds.
+fn between(target: &Target, from: Option<i64>, to: Option<i64>) -> Box<dyn Query> {
+    let term = |ms: i64| Term::from_field_date(target.field, date(ms));
+    if from.zip(to).is_some_and(|(from, to)| from >= to) {
+        return Box::new(EmptyQuery);
+    }
+    let lower = from.map_or(Bound::Unbounded, |ms| Bound::Included(term(ms)));
+    let upper = to.map_or(Bound::Unbounded, |ms| Bound::Excluded(term(ms)));
+    Box::new(RangeQuery::new(lower, upper))
+}
+
+/// Splits `ket*` and `kettel~1`; a phrase of one word with a star behind it is a prefix too.
+fn pattern(literal: &UserInputLiteral) -> Option<(&str, Pattern)> {
+    let text = literal.phrase.as_str();
+    if literal.delimiter != Delimiter::None {
+        let one = literal.prefix && !text.contains(char::is_whitespace);
+        return one.then_some((text, Pattern::Prefix));
+    }
+    if let Some(word) = text.strip_suffix('*').filter(|w| !w.is_empty() && !w.ends_with('\\')) {
+        return Some((word, Pattern::Prefix));
+    }
+    let (word, distance) = text.rsplit_once('~').filter(|(word, _)| !word.is_empty())?;
+    if distance.is_empty() {
+        let by_length = match word.chars().count() {
+            0..=2 => 0,
+            3..=5 => 1,
+            _ => 2,
+        };
+        return Some((word, Pattern::Fuzzy(by_length)));
+    }
+    distance.parse().ok().map(|d| (word, Pattern::Fuzzy(d)))
+}
+
+/// What an error of the parser means for the text it is about.
+fn explain(error: &QueryParserError, target: Option<&Target>, text: &str) -> String {
+    let Some(target) = target else { return format!("{text:?}: {error}") };
+    let expected = match (target.kind, error) {
+        (_, QueryParserError::FieldDoesNotHavePositionsIndexed(_)) => "one value: it is matched whole",
+        (FieldType::Integer, _) => "an integer",
+        (FieldType::Float, _) => "a number",
+        (FieldType::Boolean, _) => "true or false",
+        _ => return format!("field {:?}: {text:?}: {error}", target.path),
+    };
+    format!("field {:?}: expected {expected}, found {text:?}", target.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(phrase: &str) -> UserInputLiteral {
+        UserInputLiteral {
+            field_name: None,
+            phrase: phrase.to_owned(),
+            delimiter: Delimiter::None,
+            slop: 0,
+            prefix: false,
+        }
+    }
+
+    #[test]
+    fn patterns_stand_behind_words() {
+        let fuzzy = |d| Pattern::Fuzzy(d);
+        let cases = [
+            ("ket*", Some(("ket", Pattern::Prefix))),
+            ("kettel~1", Some(("kettel", fuzzy(1)))),
+            ("kettel~", Some(("kettel", fuzzy(2)))),
+            ("ab~", Some(("ab", fuzzy(0)))),
+            ("kettel", None),
+            ("*", None),
+            ("~2", None),
+            ("ket\\*", None),
+            ("a~b", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(pattern(&word(text)), expected, "{text}");
+        }
+    }
+}
