@@ -374,17 +374,6 @@ fn an_id_with_other_content_keeps_the_higher_and_is_counted() {
 }
 
 #[test]
-fn a_sum_of_nothing_is_absent_and_a_sum_of_zero_is_shown() {
-    let def = one_field((keld::record::Strategy::Sum, FieldType::Integer));
-    let (one, minus_one) = (says(&def, 1, 1, Value::Int(1)), says(&def, 2, 2, Value::Int(-1)));
-    let record = merge_all(&def, &[&one, &minus_one]);
-    assert_eq!(render::current(&def, &record, 0), Some(Value::Int(0)));
-    let cleared = merge_all(&def, &[&one, &minus_one, &says(&def, 2, 3, Value::Null)]);
-    assert_eq!(render::current(&def, &cleared, 0), None);
-    assert!(!cleared.is_visible() && !cleared.is_empty());
-}
-
-#[test]
 fn sets_are_shown_by_code_point() {
     let def = one_field((keld::record::Strategy::Set, FieldType::Keyword));
     let texts = |all: [&str; 3]| Value::Array(all.iter().map(|s| Value::Str((*s).into())).collect());

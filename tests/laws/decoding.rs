@@ -137,31 +137,28 @@ struct Meant {
 }
 
 fn payloads() -> impl Strategy<Value = Meant> {
-    let word = || "[a-zé😀\" ]{0,4}".prop_map(|s| Value::Str(s.into()));
-    let date = 1_600_000_000_000..1_800_000_000_000_i64;
-    let maybe = proptest::option::of::<BoxedStrategy<Value>>;
-    let nullable = |values: BoxedStrategy<Value>| prop_oneof![9 => values, 1 => Just(Value::Null)].boxed();
-    let fields = (
-        maybe(nullable(any::<bool>().prop_map(Value::Bool).boxed())),
-        maybe(nullable(date.prop_map(Value::Int).boxed())),
-        maybe(nullable((-4000..4000_i32).prop_map(|n| Value::Float(f64::from(n) / 4.0 + 0.125)).boxed())),
-        maybe(nullable((-1000..1000_i64).prop_map(Value::Int).boxed())),
-        maybe(json().boxed()),
-        maybe(nullable(word().boxed())),
-        maybe(nullable(prop_oneof![word(), Just(Value::Str("__gone".into()))].boxed())),
-        maybe(Just(Value::Str("d".into())).boxed()),
-    );
+    let member = |name: &'static str, share: f64, values: BoxedStrategy<Value>| {
+        let values = prop_oneof![9 => values, 1 => Just(Value::Null)];
+        proptest::option::weighted(share, values.prop_map(move |value| (name.to_owned(), value)))
+    };
+    let word = prop_oneof!["[a-zé😀\" ]{0,4}", Just("__gone".to_owned())].prop_map(|s| Value::Str(s.into()));
+    let eighths = (-4000..4000_i32).prop_map(|n| Value::Float(f64::from(n) / 4.0 + 0.125));
+    let members = vec![
+        member("bool", 0.5, any::<bool>().prop_map(Value::Bool).boxed()),
+        member("date", 0.5, (1_600_000_000_000..1_800_000_000_000_i64).prop_map(Value::Int).boxed()),
+        member("float", 0.5, eighths.boxed()),
+        member("int", 0.5, (-1000..1000_i64).prop_map(Value::Int).boxed()),
+        member("json", 0.5, json().boxed()),
+        member("op", 0.2, Just(Value::Str("d".into())).boxed()),
+        member("text", 0.5, word.clone().boxed()),
+        member("word", 0.5, word.boxed()),
+    ];
     let dynamic = prop::collection::btree_map("[x-z][x-z]?", json(), 0..4);
-    (fields, dynamic, -5..5_i64, -5..5_i64, any::<bool>()).prop_map(|(fields, dynamic, v, w, clear)| {
-        let (bool, date, float, int, json, text, word, op) = fields;
-        let named = [("bool", bool), ("date", date), ("float", float), ("int", int), ("json", json), ("text", text)];
-        let named = named.into_iter().chain([("word", word), ("op", op)]);
-        let mut members: BTreeMap<String, Value> = dynamic;
-        members.extend(named.filter_map(|(name, value)| Some((name.to_owned(), value?))));
-        members.insert("sku".into(), Value::Str("k-1".into()));
-        members.insert("id".into(), Value::Str("order-7".into()));
-        members.insert("v".into(), Value::Int(v));
-        members.insert("w".into(), Value::Int(w));
+    (members, dynamic, -5..5_i64, -5..5_i64, any::<bool>()).prop_map(|(declared, dynamic, v, w, clear)| {
+        let mut members = dynamic;
+        members.extend(declared.into_iter().flatten());
+        members.extend([("v".to_owned(), Value::Int(v)), ("w".to_owned(), Value::Int(w))]);
+        members.extend([("sku", "k-1"), ("id", "order-7")].map(|(n, text)| (n.to_owned(), Value::Str(text.into()))));
         Meant { members, absent: if clear { Absent::Clear } else { Absent::Keep } }
     })
 }
@@ -183,7 +180,7 @@ impl Meant {
         let number = |name: &str| if let Some(Value::Int(n)) = self.members.get(name) { *n } else { 0 };
         let said = |name: &str| self.members.get(name);
         let gone = Value::Str("__gone".into());
-        let kind = if said("op").is_some() {
+        let kind = if said("op").is_some_and(|op| *op != Value::Null) {
             EventKind::Delete
         } else {
             let declared = def.fields.iter().enumerate().filter_map(|(at, field)| match said(&field.name) {
