@@ -4,7 +4,7 @@ use super::{check, generate};
 use keld::record::decode::{Decoder, RawEvent};
 use keld::record::{
     Absent, DeleteRule, Dynamic, Event, EventKind, FieldType, KeyFrom, Partitioner, Path, Reason, SourceDef, Stamp,
-    Strategy as Merge, TableDef, Value, Version, VersionFrom, Window,
+    Strategy as Merge, TableDef, Value, Version, Window,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -276,33 +276,4 @@ fn depth_is_refused_and_loses_nothing_of_the_stack() {
     for depth in [40, 1_000, 200_000] {
         assert_eq!(decode(nested(depth)).map_err(|r| r.reason), Err(Reason::TooDeep), "depth {depth}");
     }
-}
-
-#[test]
-fn text_becomes_a_number_only_where_nothing_is_lost() {
-    let def = table();
-    let at = |name: &str| def.fields.iter().position(|f| f.name == name);
-    let decode = |member: &str, value: &str| {
-        let text = format!("{{\"sku\":\"k-1\",\"id\":\"7\",\"v\":1,\"w\":2,\"{member}\":{value}}}");
-        match Decoder::new(&def, 0).decode(&def, &raw(&text)) {
-            Ok(Event { kind: EventKind::Upsert { declared, .. }, .. }) => Ok(declared),
-            Ok(other) => Err(format!("{other:?}")),
-            Err(reject) => Err(reject.reason.code().to_owned()),
-        }
-    };
-    let holds = |member: &str, value: Value| Ok(at(member).map(|f| vec![(f, value)]).unwrap_or_default());
-    assert_eq!(decode("int", "\"12\""), holds("int", Value::Int(12)));
-    assert_eq!(decode("int", "12.0"), holds("int", Value::Int(12)));
-    assert_eq!(decode("int", "\"twelve\""), Err("wrong_type".into()));
-    assert_eq!(decode("int", "12.5"), Err("wrong_type".into()));
-    assert_eq!(decode("int", "9223372036854775808"), Err("out_of_range".into()));
-    assert_eq!(decode("float", "12"), holds("float", Value::Float(12.0)));
-    assert_eq!(decode("float", "-0"), holds("float", Value::Float(0.0)));
-    assert_eq!(decode("date", "\"2024-05-06T07:08:09.123Z\""), holds("date", Value::Int(1_714_979_289_123)));
-    assert_eq!(decode("date", "\"2024-05-06T09:08:09.123+02:00\""), holds("date", Value::Int(1_714_979_289_123)));
-    assert_eq!(
-        decode("bool", "[true,false]"),
-        holds("bool", Value::Array(vec![Value::Bool(true), Value::Bool(false)]))
-    );
-    assert!(VersionFrom::Timestamp != def.sources[0].version, "versions are read from the payload");
 }
