@@ -1,16 +1,315 @@
 //! Stored bytes of a record: a format version byte, then bincode. The only file that knows them.
+//!
+//! Format 1: tombstone; table of the distinct stamps of cells and members, ascending; fields; dynamic members; journals.
+//! Cells and members name their stamp by its place in the table. The major part of a version is written as the
+//! difference to the one before it in its list. Every list is strictly ascending, so a record has one form only.
 
-use super::Record;
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::de::{BorrowDecode, BorrowDecoder, Decode};
+use bincode::enc::{Encode, Encoder};
+use bincode::error::{DecodeError, EncodeError};
+
+use super::event::{Stamp, Version};
+use super::extreme::Extreme;
+use super::journal::{Base, Contribution, Entry, Folded, Journal};
+use super::set::Members;
+use super::state::{Cell, FieldState, Record};
+use super::value::{Value, canonical_float, length};
+use crate::{Error, Kind, Result};
 
 /// Format version written by this build.
 pub const FORMAT: u8 = 1;
 
+/// Most bytes that one stored record may hold. A changelog record is far below it.
+const LIMIT: usize = 64 << 20;
+const CONFIG: Configuration<LittleEndian, Varint, Limit<LIMIT>> = bincode::config::standard().with_limit::<LIMIT>();
+
 /// Appends the stored form of `record` to `out`. Equal records give equal bytes.
-pub fn encode(_record: &Record, _out: &mut Vec<u8>) {
-    todo!()
+pub fn encode(record: &Record, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.push(FORMAT);
+    if bincode::encode_into_std_write(Stored { record, stamps: stamps(record) }, out, CONFIG).is_err() {
+        // Writing to memory does not fail; if it ever did, an empty form is refused by every reader.
+        out.truncate(start);
+    }
 }
 
 /// Reads a stored record; any byte string gives a record or an error, never a panic or a large allocation.
-pub fn decode(_bytes: &[u8]) -> crate::Result<Record> {
-    todo!()
+pub fn decode(bytes: &[u8]) -> Result<Record> {
+    let corrupt = |what: String| {
+        Error::new(Kind::Corrupt, what)
+            .advise("rebuild the task from its changelog with --rebuild, or run a newer build")
+    };
+    let Some((format, body)) = bytes.split_first() else {
+        return Err(corrupt("stored record is empty".to_owned()));
+    };
+    if *format != FORMAT {
+        return Err(corrupt(format!("stored record has format {format}, this build reads {FORMAT}")));
+    }
+    match bincode::borrow_decode_from_slice::<Loaded, _>(body, CONFIG) {
+        Ok((loaded, read)) if read == body.len() => Ok(loaded.0),
+        Ok((_, read)) => Err(corrupt(format!("stored record has {} bytes too many", body.len() - read))),
+        Err(cause) => Err(corrupt("stored record cannot be read".to_owned()).because(cause.to_string())),
+    }
+}
+
+struct Stored<'a> {
+    record: &'a Record,
+    stamps: Vec<Stamp>,
+}
+
+/// The distinct stamps of cells and members, ascending.
+fn stamps(record: &Record) -> Vec<Stamp> {
+    let mut out = Vec::with_capacity(record.fields.len() + record.dynamic.len());
+    for (_, state) in &record.fields {
+        match state {
+            FieldState::Lww(cell) => out.push(cell.stamp),
+            FieldState::Set(members) => {
+                out.extend(members.cleared);
+                out.extend(members.entries.iter().map(|(_, stamp)| *stamp));
+            }
+            FieldState::Extreme(_) | FieldState::Cleared(_) => {}
+        }
+    }
+    out.extend(record.dynamic.iter().map(|(_, cell)| cell.stamp));
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+impl Encode for Stored<'_> {
+    fn encode<E: Encoder>(&self, e: &mut E) -> Result<(), EncodeError> {
+        let record = self.record;
+        record.tombstone.encode(e)?;
+        (self.stamps.len() as u64).encode(e)?;
+        let mut last = 0;
+        for stamp in &self.stamps {
+            put_version(e, stamp.version, &mut last)?;
+            stamp.rank.encode(e)?;
+        }
+        (record.fields.len() as u64).encode(e)?;
+        for (id, state) in &record.fields {
+            id.encode(e)?;
+            self.put_state(e, state)?;
+        }
+        (record.dynamic.len() as u64).encode(e)?;
+        for (name, cell) in &record.dynamic {
+            name.as_ref().encode(e)?;
+            self.put_cell(e, cell)?;
+        }
+        (record.journals.len() as u64).encode(e)?;
+        for (source, journal) in &record.journals {
+            source.encode(e)?;
+            put_journal(e, journal)?;
+        }
+        Ok(())
+    }
+}
+
+impl Stored<'_> {
+    fn put_stamp<E: Encoder>(&self, e: &mut E, stamp: Stamp) -> Result<(), EncodeError> {
+        let at = self.stamps.partition_point(|held| *held < stamp);
+        (at as u64).encode(e)
+    }
+
+    fn put_cell<E: Encoder>(&self, e: &mut E, cell: &Cell) -> Result<(), EncodeError> {
+        self.put_stamp(e, cell.stamp)?;
+        cell.value.encode(e)
+    }
+
+    fn put_state<E: Encoder>(&self, e: &mut E, state: &FieldState) -> Result<(), EncodeError> {
+        match state {
+            FieldState::Lww(cell) => {
+                0_u8.encode(e)?;
+                self.put_cell(e, cell)
+            }
+            FieldState::Set(members) => {
+                1_u8.encode(e)?;
+                members.cleared.is_some().encode(e)?;
+                if let Some(cleared) = members.cleared {
+                    self.put_stamp(e, cleared)?;
+                }
+                (members.entries.len() as u64).encode(e)?;
+                for (value, stamp) in &members.entries {
+                    self.put_stamp(e, *stamp)?;
+                    value.encode(e)?;
+                }
+                Ok(())
+            }
+            FieldState::Extreme(extreme) => {
+                2_u8.encode(e)?;
+                extreme.cleared.encode(e)?;
+                (extreme.front.len() as u64).encode(e)?;
+                let mut last = 0;
+                for (version, value) in &extreme.front {
+                    put_version(e, *version, &mut last)?;
+                    value.encode(e)?;
+                }
+                Ok(())
+            }
+            FieldState::Cleared(version) => {
+                3_u8.encode(e)?;
+                version.encode(e)
+            }
+        }
+    }
+}
+
+fn put_version<E: Encoder>(e: &mut E, version: Version, last: &mut i64) -> Result<(), EncodeError> {
+    version.major.wrapping_sub(*last).encode(e)?;
+    *last = version.major;
+    version.minor.encode(e)
+}
+
+fn put_journal<E: Encoder>(e: &mut E, journal: &Journal) -> Result<(), EncodeError> {
+    journal.base.is_some().encode(e)?;
+    let mut last = 0;
+    if let Some(base) = &journal.base {
+        put_version(e, base.low, &mut last)?;
+        put_version(e, base.high.0, &mut last)?;
+        base.high.1.encode(e)?;
+        (base.folded.len() as u64).encode(e)?;
+        for (field, folded) in &base.folded {
+            field.encode(e)?;
+            match folded {
+                Folded::Int(sum) => (0_u8, sum).encode(e)?,
+                Folded::Float(sum) => (1_u8, sum).encode(e)?,
+                Folded::Count(n) => (2_u8, n).encode(e)?,
+            }
+        }
+    }
+    (journal.entries.len() as u64).encode(e)?;
+    for entry in &journal.entries {
+        put_version(e, entry.version, &mut last)?;
+        entry.id.encode(e)?;
+        (entry.parts.len() as u64).encode(e)?;
+        for (field, part) in &entry.parts {
+            field.encode(e)?;
+            match part {
+                Contribution::Int(i) => (0_u8, i).encode(e)?,
+                Contribution::Float(f) => (1_u8, f).encode(e)?,
+                Contribution::One => 2_u8.encode(e)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Loaded(Record);
+
+impl<'de, C> BorrowDecode<'de, C> for Loaded {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(d: &mut D) -> Result<Self, DecodeError> {
+        let tombstone = Option::<Version>::decode(d)?;
+        let mut last = 0;
+        let stamps = list(d, |d| Ok(Stamp { version: take_version(d, &mut last)?, rank: i32::decode(d)? }), |s| *s)?;
+        let fields = list(d, |d| Ok((u32::decode(d)?, take_state(d, &stamps)?)), |(id, _)| *id)?;
+        let mut dynamic: Vec<(Box<str>, Cell)> = Vec::new();
+        for _ in 0..length(d)? {
+            let name = <&str>::borrow_decode(d)?;
+            if dynamic.last().is_some_and(|(before, _)| before.as_ref() >= name) {
+                return Err(OUT_OF_ORDER);
+            }
+            dynamic.push((name.into(), take_cell(d, &stamps)?));
+        }
+        let journals = list(d, |d| Ok((u32::decode(d)?, take_journal(d)?)), |(id, _)| *id)?;
+        Ok(Loaded(Record { tombstone, fields, dynamic, journals }))
+    }
+}
+
+const OUT_OF_ORDER: DecodeError = DecodeError::Other("list out of order");
+const UNKNOWN_KIND: DecodeError = DecodeError::Other("unknown kind");
+
+/// Reads a list that ascends strictly by `key`. Grows with what is really there, not with the length that is claimed.
+fn list<'de, D: BorrowDecoder<'de>, T, K: Ord>(
+    d: &mut D,
+    mut item: impl FnMut(&mut D) -> Result<T, DecodeError>,
+    key: impl Fn(&T) -> K,
+) -> Result<Vec<T>, DecodeError> {
+    let mut out: Vec<T> = Vec::new();
+    for _ in 0..length(d)? {
+        let next = item(d)?;
+        if out.last().is_some_and(|before| key(before) >= key(&next)) {
+            return Err(OUT_OF_ORDER);
+        }
+        out.push(next);
+    }
+    Ok(out)
+}
+
+fn take_version<'de, D: BorrowDecoder<'de>>(d: &mut D, last: &mut i64) -> Result<Version, DecodeError> {
+    *last = last.wrapping_add(i64::decode(d)?);
+    Ok(Version { major: *last, minor: i64::decode(d)? })
+}
+
+fn take_stamp<'de, D: BorrowDecoder<'de>>(d: &mut D, stamps: &[Stamp]) -> Result<Stamp, DecodeError> {
+    let at = usize::try_from(u64::decode(d)?).unwrap_or(usize::MAX);
+    stamps.get(at).copied().ok_or(DecodeError::Other("stamp out of the table"))
+}
+
+fn take_cell<'de, D: BorrowDecoder<'de>>(d: &mut D, stamps: &[Stamp]) -> Result<Cell, DecodeError> {
+    let stamp = take_stamp(d, stamps)?;
+    Ok(Cell { stamp, value: Value::borrow_decode(d)? })
+}
+
+fn take_state<'de, D: BorrowDecoder<'de>>(d: &mut D, stamps: &[Stamp]) -> Result<FieldState, DecodeError> {
+    Ok(match u8::decode(d)? {
+        0 => FieldState::Lww(take_cell(d, stamps)?),
+        1 => {
+            let cleared = if bool::decode(d)? { Some(take_stamp(d, stamps)?) } else { None };
+            let mut entries: Vec<(Value, Stamp)> = Vec::new();
+            for _ in 0..length(d)? {
+                let Cell { value, stamp } = take_cell(d, stamps)?;
+                if entries.last().is_some_and(|(before, _)| before.shown_cmp(&value).is_ge()) {
+                    return Err(OUT_OF_ORDER);
+                }
+                entries.push((value, stamp));
+            }
+            FieldState::Set(Members { cleared, entries })
+        }
+        2 => {
+            let cleared = Option::<Version>::decode(d)?;
+            let mut last = 0;
+            let pair = |d: &mut D| Ok((take_version(d, &mut last)?, Value::borrow_decode(d)?));
+            FieldState::Extreme(Extreme { cleared, front: list(d, pair, |(version, _)| *version)? })
+        }
+        3 => FieldState::Cleared(Version::decode(d)?),
+        _ => return Err(UNKNOWN_KIND),
+    })
+}
+
+fn take_journal<'de, D: BorrowDecoder<'de>>(d: &mut D) -> Result<Journal, DecodeError> {
+    let mut last = 0;
+    let base = if bool::decode(d)? { Some(take_base(d, &mut last)?) } else { None };
+    let entry = |d: &mut D| {
+        let version = take_version(d, &mut last)?;
+        let id = u64::decode(d)?;
+        let parts = list(d, |d| Ok((u32::decode(d)?, take_contribution(d)?)), |(field, _)| *field)?;
+        Ok(Entry { version, id, parts })
+    };
+    let entries = list(d, entry, |entry| (entry.version, entry.id))?;
+    Ok(Journal { base, entries })
+}
+
+fn take_base<'de, D: BorrowDecoder<'de>>(d: &mut D, last: &mut i64) -> Result<Base, DecodeError> {
+    let low = take_version(d, last)?;
+    let high = (take_version(d, last)?, u64::decode(d)?);
+    let folded = |d: &mut D| {
+        Ok(match u8::decode(d)? {
+            0 => Folded::Int(i128::decode(d)?),
+            1 => Folded::Float(canonical_float(f64::decode(d)?)?),
+            2 => Folded::Count(u64::decode(d)?),
+            _ => return Err(UNKNOWN_KIND),
+        })
+    };
+    let folded = list(d, |d| Ok((u32::decode(d)?, folded(d)?)), |(field, _)| *field)?;
+    Ok(Base { low, high, folded })
+}
+
+fn take_contribution<'de, D: BorrowDecoder<'de>>(d: &mut D) -> Result<Contribution, DecodeError> {
+    Ok(match u8::decode(d)? {
+        0 => Contribution::Int(i64::decode(d)?),
+        1 => Contribution::Float(canonical_float(f64::decode(d)?)?),
+        2 => Contribution::One,
+        _ => return Err(UNKNOWN_KIND),
+    })
 }

@@ -1,6 +1,13 @@
 //! The pure merge: `merge(record, event) → outcome`, changing the record in place.
 
-use super::{Event, Outcome, Record, Reject, TableDef};
+use super::definition::{FieldDef, Strategy, TableDef};
+use super::event::{Event, EventKind, Outcome, Reason, Reject, Stamp, Version};
+use super::extreme::{End, Extreme};
+use super::journal::{Admission, Contribution, Entry, Journal, masked};
+use super::set::Members;
+use super::state::{Cell, FieldState, Part, Record};
+use super::sums;
+use super::value::Value;
 
 /// What a merge did.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,7 +18,7 @@ pub struct Merged {
     pub changed: bool,
     /// Parts that were refused, when the outcome is [`Outcome::Quarantined`].
     pub rejects: Vec<Reject>,
-    /// Deletes that came later than the window, and members that a limit pushed out; for metrics.
+    /// Deletes and nulls that came later than the window: what they cover in part was folded already and stays.
     pub window_misses: u32,
     /// Members that a limit pushed out.
     pub evicted: u32,
@@ -19,7 +26,288 @@ pub struct Merged {
     pub id_conflicts: u32,
 }
 
+impl Merged {
+    fn plain(outcome: Outcome) -> Self {
+        Merged {
+            outcome,
+            changed: outcome == Outcome::Applied,
+            rejects: Vec::new(),
+            window_misses: 0,
+            evicted: 0,
+            id_conflicts: 0,
+        }
+    }
+}
+
 /// Merges `event` into `record`. Total: every event that decodes can be merged.
-pub fn merge(_def: &TableDef, _record: &mut Record, _event: &Event) -> Merged {
-    todo!()
+///
+/// An event that would bring a sum out of 64 bits is quarantined and changes nothing at all, be it a contribution, or a
+/// delete or null that takes away what kept the sum in range. A contribution outside the window is refused alone: the
+/// rest of its event is merged.
+pub fn merge(def: &TableDef, record: &mut Record, event: &Event) -> Merged {
+    if let Some(tombstone) = record.tombstone
+        && event.stamp.version <= tombstone
+    {
+        let repeated = event.kind == EventKind::Delete && event.stamp.version == tombstone;
+        return Merged::plain(if repeated { Outcome::Duplicate } else { Outcome::Stale });
+    }
+    if !sums::at_risk(def, record, event) {
+        return apply(def, record, event);
+    }
+    let before = record.clone();
+    let merged = apply(def, record, event);
+    match sums::overflow(def, record) {
+        None => merged,
+        Some(reject) => {
+            *record = before;
+            Merged { rejects: vec![reject], ..Merged::plain(Outcome::Quarantined) }
+        }
+    }
+}
+
+fn apply(def: &TableDef, record: &mut Record, event: &Event) -> Merged {
+    match &event.kind {
+        EventKind::Delete => bury(record, event.stamp.version),
+        EventKind::Upsert { declared, dynamic } => {
+            let mut upsert = Upsert { def, event, tally: Tally::default() };
+            upsert.declared(record, declared);
+            upsert.dynamic(record, dynamic);
+            upsert.tally.outcome()
+        }
+    }
+}
+
+/// A delete newer than the tombstone: removes every cell and contribution up to its version, whatever the rank.
+fn bury(record: &mut Record, version: Version) -> Merged {
+    let mut merged = Merged::plain(Outcome::Applied);
+    record.tombstone = Some(version);
+    record.fields.retain_mut(|(_, state)| state.bury(version));
+    record.dynamic.retain(|(_, cell)| cell.stamp.version > version);
+    record.journals.retain_mut(|(_, journal)| journal.bury(version, &mut merged.window_misses));
+    merged
+}
+
+/// What became of the parts of an event, added up.
+#[derive(Default)]
+struct Tally {
+    changed: bool,
+    superseded: bool,
+    id_held: bool,
+    rejects: Vec<Reject>,
+    window_misses: u32,
+    evicted: u32,
+    id_conflicts: u32,
+}
+
+impl Tally {
+    fn count(&mut self, part: Part) {
+        match part {
+            Part::Changed => self.changed = true,
+            Part::Held => {}
+            Part::Superseded => self.superseded = true,
+        }
+    }
+
+    /// Where several fit: quarantined, then applied, then duplicate, then stale.
+    fn outcome(self) -> Merged {
+        let outcome = if !self.rejects.is_empty() {
+            Outcome::Quarantined
+        } else if self.changed {
+            Outcome::Applied
+        } else if self.id_held || !self.superseded {
+            Outcome::Duplicate
+        } else {
+            Outcome::Stale
+        };
+        Merged {
+            outcome,
+            changed: self.changed,
+            rejects: self.rejects,
+            window_misses: self.window_misses,
+            evicted: self.evicted,
+            id_conflicts: self.id_conflicts,
+        }
+    }
+}
+
+struct Upsert<'a> {
+    def: &'a TableDef,
+    event: &'a Event,
+    tally: Tally,
+}
+
+impl Upsert<'_> {
+    fn declared(&mut self, record: &mut Record, values: &[(usize, Value)]) {
+        let mut parts = Vec::new();
+        for (at, value) in values {
+            let Some(field) = self.def.fields.get(*at) else { continue };
+            match field.merge {
+                Strategy::Lww => self.lww(record, field, value),
+                Strategy::Set => self.set(record, field, value),
+                Strategy::Max => self.extreme(record, field, value, End::Max),
+                Strategy::Min => self.extreme(record, field, value, End::Min),
+                Strategy::Sum | Strategy::Count if value.is_null() => self.clear(record, field),
+                Strategy::Sum | Strategy::Count => match sums::contribution(field, value) {
+                    Some(part) => parts.push((field.id, part)),
+                    None => self.refuse(field, Reason::WrongType, "not a number"),
+                },
+            }
+        }
+        if !parts.is_empty() {
+            self.contribute(record, parts);
+        }
+    }
+
+    fn lww(&mut self, record: &mut Record, field: &FieldDef, value: &Value) {
+        let stamp = self.event.stamp;
+        let part = match record.fields.binary_search_by_key(&field.id, |(id, _)| *id) {
+            Err(at) => {
+                record.fields.insert(at, (field.id, FieldState::Lww(Cell { value: value.clone(), stamp })));
+                Part::Changed
+            }
+            Ok(at) => match &mut record.fields[at].1 {
+                FieldState::Lww(cell) => cell.write(value, stamp),
+                other => {
+                    *other = FieldState::Lww(Cell { value: value.clone(), stamp });
+                    Part::Changed
+                }
+            },
+        };
+        self.tally.count(part);
+    }
+
+    fn set(&mut self, record: &mut Record, field: &FieldDef, value: &Value) {
+        let Upsert { event: Event { stamp, .. }, tally, .. } = self;
+        with_state(record, field.id, FieldState::Set(Members::default()), |state| {
+            let FieldState::Set(members) = state else { return };
+            match value {
+                Value::Null => tally.count(members.clear(*stamp)),
+                Value::Array(values) => {
+                    for value in values {
+                        let part = members.add(value, *stamp, field.limit, &mut tally.evicted);
+                        tally.count(part);
+                    }
+                }
+                single => {
+                    let part = members.add(single, *stamp, field.limit, &mut tally.evicted);
+                    tally.count(part);
+                }
+            }
+        });
+    }
+
+    fn extreme(&mut self, record: &mut Record, field: &FieldDef, value: &Value, end: End) {
+        let Upsert { event: Event { stamp: Stamp { version, .. }, .. }, tally, .. } = self;
+        with_state(record, field.id, FieldState::Extreme(Extreme::default()), |state| {
+            let FieldState::Extreme(front) = state else { return };
+            let part = match value {
+                Value::Null => front.clear(*version),
+                value => front.offer(end, value, *version, &mut tally.evicted),
+            };
+            tally.count(part);
+        });
+    }
+
+    /// A null on a `sum` or `count`: masks contributions up to its version.
+    fn clear(&mut self, record: &mut Record, field: &FieldDef) {
+        let version = self.event.stamp.version;
+        match record.fields.binary_search_by_key(&field.id, |(id, _)| *id) {
+            Err(at) => record.fields.insert(at, (field.id, FieldState::Cleared(version))),
+            Ok(at) => match &mut record.fields[at].1 {
+                FieldState::Cleared(held) if *held == version => return self.tally.count(Part::Held),
+                FieldState::Cleared(held) if *held > version => return self.tally.count(Part::Superseded),
+                state => *state = FieldState::Cleared(version),
+            },
+        }
+        self.tally.count(Part::Changed);
+        for (_, journal) in &mut record.journals {
+            self.tally.window_misses += u32::from(journal.clear(field.id, version));
+        }
+    }
+
+    fn contribute(&mut self, record: &mut Record, mut parts: Vec<(u32, Contribution)>) {
+        let Event { stamp: Stamp { version, .. }, source, id, .. } = *self.event;
+        let Some(id) = id else {
+            return self.refuse_parts(record, &parts, Reason::MissingEventId, "a contribution without an event id");
+        };
+        parts.sort_unstable_by_key(|(field, _)| *field);
+        let at = match record.journals.binary_search_by_key(&source, |(held, _)| *held) {
+            Ok(at) => at,
+            Err(at) => {
+                record.journals.insert(at, (source, Journal::default()));
+                at
+            }
+        };
+        let journal = &mut record.journals[at].1;
+        let admission = journal.admit(Entry { version, id, parts: parts.clone() });
+        self.tally.id_conflicts += u32::from(matches!(admission, Admission::Conflict { .. }));
+        match admission.part() {
+            Some(Part::Changed) => {
+                journal.shrink(self.def.window.events, self.span(source), &record.fields);
+                self.tally.changed = true;
+            }
+            Some(_) => self.tally.id_held = true,
+            None => {
+                let detail = "older than the window of its source, so it cannot be told from a duplicate";
+                self.refuse_parts(record, &parts, Reason::OutsideWindow, detail);
+            }
+        }
+    }
+
+    /// The window's length where the source's versions are times.
+    fn span(&self, source: u32) -> Option<i64> {
+        let source = self.def.sources.iter().find(|s| s.id == source)?;
+        source.max_ahead_ms.map(|_| self.def.window.time_ms)
+    }
+
+    /// Refuses contributions, but for those that a newer null cleared anyway.
+    fn refuse_parts(&mut self, record: &Record, parts: &[(u32, Contribution)], reason: Reason, detail: &str) {
+        for (id, _) in parts {
+            if masked(&record.fields, *id, self.event.stamp.version) {
+                self.tally.superseded = true;
+            } else if let Some(field) = self.def.field_by_id(*id) {
+                self.refuse(field, reason, detail);
+            }
+        }
+    }
+
+    fn refuse(&mut self, field: &FieldDef, reason: Reason, detail: &str) {
+        let detail = format!("{}: {detail}", field.name);
+        self.tally.rejects.push(Reject { reason, path: field.path.to_string(), detail });
+    }
+
+    fn dynamic(&mut self, record: &mut Record, values: &[(String, Value)]) {
+        let stamp = self.event.stamp;
+        for (name, value) in values {
+            let part = match record.dynamic.binary_search_by(|(held, _)| held.as_ref().cmp(name)) {
+                Ok(at) => record.dynamic[at].1.write(value, stamp),
+                Err(at) => {
+                    record.dynamic.insert(at, (name.as_str().into(), Cell { value: value.clone(), stamp }));
+                    Part::Changed
+                }
+            };
+            self.tally.count(part);
+        }
+    }
+}
+
+/// Runs `change` on the state of a field, which starts as `fresh` if there is none (or one of another strategy, which
+/// the check of a changed definition refuses before it comes here). Keeps no empty state.
+fn with_state(record: &mut Record, id: u32, fresh: FieldState, change: impl FnOnce(&mut FieldState)) {
+    match record.fields.binary_search_by_key(&id, |(field, _)| *field) {
+        Ok(at) => {
+            let state = &mut record.fields[at].1;
+            if std::mem::discriminant(state) != std::mem::discriminant(&fresh) {
+                *state = fresh;
+            }
+            change(state);
+        }
+        Err(at) => {
+            let mut state = fresh;
+            change(&mut state);
+            if !state.is_empty() {
+                record.fields.insert(at, (id, state));
+            }
+        }
+    }
 }

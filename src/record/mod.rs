@@ -3,14 +3,19 @@
 //! Pure: no input or output, no clock. `merge(record, event) → (record', outcome)` gives the same bytes for the same
 //! set of events, in any order, each delivered any number of times within the window.
 
+mod canonical;
 pub mod codec;
 pub mod decode;
 pub mod definition;
 pub mod event;
+mod extreme;
+mod journal;
 pub mod merge;
 pub mod partitioner;
 pub mod render;
+mod set;
 pub mod state;
+mod sums;
 pub mod value;
 
 pub use definition::{

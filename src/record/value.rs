@@ -1,8 +1,15 @@
-//! Values of fields and their canonical JSON.
+//! Values of fields.
+
+use bincode::de::{BorrowDecode, BorrowDecoder, Decoder};
+use bincode::error::DecodeError;
+use bincode::{Decode, Encode};
+
+/// Deepest nesting that stored bytes may have; above what any decoder of events lets through.
+const MAX_STORED_DEPTH: usize = 200;
 
 /// A value. Objects are sorted by member name without repetition. In `json` and dynamic fields an integral float within
 /// the range of `i64` is an [`Value::Int`], so that equal canonical text means equal bytes.
-#[derive(Clone, Debug, PartialEq, bincode::Encode, bincode::Decode)]
+#[derive(Clone, Debug, PartialEq, Encode)]
 pub enum Value {
     /// Explicit nothing; clears a field.
     Null,
@@ -18,4 +25,126 @@ pub enum Value {
     Array(Vec<Value>),
     /// Object, members ordered by name.
     Object(Vec<(String, Value)>),
+}
+
+impl Value {
+    /// A number as untyped values keep it: integral floats within the range of `i64` become integers, -0 becomes 0.
+    /// NaN and infinities are the caller's to refuse.
+    pub fn number(value: f64) -> Self {
+        match integral(value) {
+            Some(i) => Value::Int(i),
+            None => Value::Float(value),
+        }
+    }
+
+    /// A float as typed `float` fields keep it: -0 becomes 0.
+    pub fn float(value: f64) -> Self {
+        Value::Float(value + 0.0)
+    }
+
+    /// An object from members in any order; of a repeated member the last one stays.
+    pub fn object(mut members: Vec<(String, Value)>) -> Self {
+        sort_last_wins(&mut members);
+        Value::Object(members)
+    }
+
+    /// Whether this is [`Value::Null`].
+    pub fn is_null(&self) -> bool {
+        matches!(self, Value::Null)
+    }
+
+    /// Estimate of the heap bytes behind this value.
+    pub fn heap_size(&self) -> usize {
+        match self {
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => 0,
+            Value::Str(s) => s.len(),
+            Value::Array(items) => items.iter().map(|v| size_of::<Value>() + v.heap_size()).sum(),
+            Value::Object(members) => {
+                members.iter().map(|(n, v)| size_of::<(String, Value)>() + n.len() + v.heap_size()).sum()
+            }
+        }
+    }
+
+    /// The value as `serde_json` holds it.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(b) => (*b).into(),
+            Value::Int(i) => (*i).into(),
+            Value::Float(f) => (*f).into(),
+            Value::Str(s) => s.as_ref().into(),
+            Value::Array(items) => items.iter().map(Value::to_json).collect(),
+            Value::Object(members) => {
+                serde_json::Value::Object(members.iter().map(|(n, v)| (n.clone(), v.to_json())).collect())
+            }
+        }
+    }
+
+    fn decode_at<'de, D: BorrowDecoder<'de>>(decoder: &mut D, depth: usize) -> Result<Self, DecodeError> {
+        if depth > MAX_STORED_DEPTH {
+            return Err(DecodeError::Other("value nested too deep"));
+        }
+        Ok(match u32::decode(decoder)? {
+            0 => Value::Null,
+            1 => Value::Bool(bool::decode(decoder)?),
+            2 => Value::Int(i64::decode(decoder)?),
+            3 => Value::Float(canonical_float(f64::decode(decoder)?)?),
+            4 => Value::Str(<&str>::borrow_decode(decoder)?.into()),
+            5 => {
+                let mut items = Vec::new();
+                for _ in 0..length(decoder)? {
+                    items.push(Self::decode_at(decoder, depth + 1)?);
+                }
+                Value::Array(items)
+            }
+            6 => {
+                let mut members: Vec<(String, Value)> = Vec::new();
+                for _ in 0..length(decoder)? {
+                    let name = <&str>::borrow_decode(decoder)?;
+                    if members.last().is_some_and(|(last, _)| last.as_str() >= name) {
+                        return Err(DecodeError::Other("object members out of order"));
+                    }
+                    members.push((name.to_owned(), Self::decode_at(decoder, depth + 1)?));
+                }
+                Value::Object(members)
+            }
+            _ => return Err(DecodeError::Other("unknown kind of value")),
+        })
+    }
+}
+
+impl<'de, C> BorrowDecode<'de, C> for Value {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Self::decode_at(decoder, 0)
+    }
+}
+
+/// The length of a container that follows. Nothing is allocated by it: every element must really be there.
+pub(super) fn length<D: Decoder>(decoder: &mut D) -> Result<u64, DecodeError> {
+    u64::decode(decoder)
+}
+
+/// Refuses stored floats that no merge can have written.
+pub(super) fn canonical_float(value: f64) -> Result<f64, DecodeError> {
+    if value.is_finite() && !(value == 0.0 && value.is_sign_negative()) {
+        Ok(value)
+    } else {
+        Err(DecodeError::Other("float is not finite or negative zero"))
+    }
+}
+
+/// The integer that a float is, if it is one and fits.
+pub(super) fn integral(value: f64) -> Option<i64> {
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    (value.fract() == 0.0 && (-LIMIT..LIMIT).contains(&value)).then_some(value as i64)
+}
+
+/// Sorts members by name; of equal names the last one stays.
+pub(super) fn sort_last_wins<V>(members: &mut Vec<(String, V)>) {
+    if members.windows(2).all(|pair| pair[0].0 < pair[1].0) {
+        return;
+    }
+    members.reverse();
+    members.sort_by(|a, b| a.0.cmp(&b.0));
+    members.dedup_by(|later, earlier| later.0 == earlier.0);
 }

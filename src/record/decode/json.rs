@@ -1,0 +1,389 @@
+//! JSON straight from bytes into slots and dynamic members, without a tree in between.
+
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::plan::Plan;
+use super::shorten;
+use crate::record::definition::Dynamic;
+use crate::record::event::{Reason, Reject};
+use crate::record::value::{Value, sort_last_wins};
+
+/// What a consumed path was found to hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Slot {
+    /// The event does not have the path.
+    #[default]
+    Absent,
+    /// A sentinel stands where the path would go on: says nothing, whatever the source's `absent`.
+    Kept,
+    /// The value at the path.
+    Given(Value),
+}
+
+/// An event's members, sorted out.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    /// By slot.
+    pub(super) slots: Vec<Slot>,
+    /// Undeclared members to keep, by name.
+    pub(super) dynamic: Vec<(String, Value)>,
+    /// Path of the first undeclared member, where these are rejected.
+    pub(super) undeclared: Option<String>,
+}
+
+/// How to parse.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) dynamic: Dynamic,
+    pub(super) max_depth: usize,
+    pub(super) sentinels: &'a [Value],
+}
+
+/// Parses one JSON object.
+pub(super) fn parse(payload: &[u8], rules: Rules<'_>) -> Result<Parsed, Reject> {
+    let text =
+        std::str::from_utf8(payload).map_err(|e| undecodable(format!("invalid UTF-8 at byte {}", e.valid_up_to())))?;
+    let mut state = State {
+        rules,
+        slots: vec![Slot::Absent; rules.plan.slots],
+        dynamic: Vec::new(),
+        undeclared: None,
+        suspect: false,
+        reject: None,
+    };
+    let mut json = serde_json::Deserializer::from_str(text);
+    let result = json.deserialize_map(Root(&mut state)).and_then(|()| json.end());
+    if let Err(error) = result {
+        return Err(state.reject.take().unwrap_or_else(|| from_serde(&error)));
+    }
+    if state.suspect
+        && let Some(number) = oversized_integer(text)
+    {
+        let detail = format!("the integer {} does not fit 64 bits", shorten(number));
+        return Err(Reject { reason: Reason::OutOfRange, path: String::new(), detail });
+    }
+    sort_last_wins(&mut state.dynamic);
+    let kept = state.dynamic.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let dynamic = kept.filter(|(_, value)| !is_sentinel(rules.sentinels, value)).collect();
+    Ok(Parsed { slots: state.slots, dynamic, undeclared: state.undeclared })
+}
+
+/// Whether a value counts as absent.
+pub(super) fn is_sentinel(sentinels: &[Value], value: &Value) -> bool {
+    sentinels.iter().any(|sentinel| sentinel.canonical_cmp(value).is_eq())
+}
+
+fn undecodable(detail: String) -> Reject {
+    Reject { reason: Reason::Undecodable, path: String::new(), detail }
+}
+
+/// serde_json's own refusals, with line and column.
+fn from_serde(error: &serde_json::Error) -> Reject {
+    let detail = error.to_string();
+    let reason = if detail.starts_with("number out of range") {
+        Reason::OutOfRange
+    } else if detail.starts_with("recursion limit exceeded") {
+        Reason::TooDeep
+    } else {
+        Reason::Undecodable
+    };
+    Reject { reason, path: String::new(), detail }
+}
+
+/// The first number of a valid JSON text that is written as an integer and does not fit `i64`. A float of that size
+/// looks the same once parsed, and is fine; so this is asked only when one was seen.
+fn oversized_integer(text: &str) -> Option<&str> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => {
+                at += 1;
+                while at < bytes.len() && bytes[at] != b'"' {
+                    at += if bytes[at] == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+            }
+            b'-' | b'0'..=b'9' => {
+                let rest = &text[at..];
+                let number = &rest[..rest
+                    .find(|c: char| !matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E'))
+                    .unwrap_or(rest.len())];
+                if !number.contains(['.', 'e', 'E']) && number.parse::<i64>().is_err() {
+                    return Some(number);
+                }
+                at += number.len();
+            }
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+struct State<'a> {
+    rules: Rules<'a>,
+    slots: Vec<Slot>,
+    /// `None` where a repeated member left nothing.
+    dynamic: Vec<(String, Option<Value>)>,
+    undeclared: Option<String>,
+    /// A float was seen that may have been written as an integer beyond 64 bits.
+    suspect: bool,
+    /// The refusal behind the error that ended parsing.
+    reject: Option<Reject>,
+}
+
+impl State<'_> {
+    fn refuse<E: de::Error>(&mut self, reason: Reason, detail: String) -> E {
+        let error = E::custom(&detail);
+        self.reject = Some(Reject { reason, path: String::new(), detail });
+        error
+    }
+
+    /// Puts a member name in front of the path of the refusal.
+    fn locate(&mut self, name: &str) {
+        if let Some(reject) = &mut self.reject {
+            let rest = if reject.path.is_empty() { String::new() } else { format!(".{}", reject.path) };
+            reject.path = format!("{name}{rest}");
+        }
+    }
+
+    /// A member on a consumed path: fills the slots; what is left of it is dynamic.
+    fn consume(&mut self, node: usize, value: Value) {
+        let plan = self.rules.plan;
+        for slot in &plan.nodes[node].below {
+            self.slots[*slot] = Slot::Absent;
+        }
+        let rest = spread(self, node, value);
+        let name = plan.nodes[0].children.iter().find(|(_, at)| **at == node).map_or("", |(name, _)| name);
+        match (self.rules.dynamic, rest) {
+            (Dynamic::Store | Dynamic::Index, None) => {
+                // Of a repeated member the last one counts, and nothing is left of this one.
+                self.dynamic.iter_mut().filter(|(held, _)| held == name).for_each(|(_, value)| *value = None);
+            }
+            (Dynamic::Store | Dynamic::Index, Some(rest)) if !plan.names.contains(name) => {
+                self.dynamic.push((name.to_owned(), Some(rest)));
+            }
+            (Dynamic::Reject, Some(rest)) => {
+                let path = match &rest {
+                    Value::Object(members) => members.first().map(|(member, _)| format!("{name}.{member}")),
+                    _ => None,
+                };
+                self.undeclared.get_or_insert(path.unwrap_or_else(|| name.to_owned()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Moves the consumed parts of `value` into slots and returns what is left of it.
+fn spread(state: &mut State<'_>, node: usize, value: Value) -> Option<Value> {
+    let here = &state.rules.plan.nodes[node];
+    if here.children.is_empty() {
+        if let Some(slot) = here.slot {
+            state.slots[slot] = Slot::Given(value);
+        }
+        return None;
+    }
+    let whole = here.slot.map(|slot| (slot, value.clone()));
+    let rest = match value {
+        Value::Object(members) => {
+            let mut rest = Vec::new();
+            for (name, value) in members {
+                let left = match here.children.get(name.as_str()) {
+                    Some(child) => spread(state, *child, value),
+                    None => Some(value),
+                };
+                rest.extend(left.map(|left| (name, left)));
+            }
+            (!rest.is_empty()).then_some(Value::Object(rest))
+        }
+        other if is_sentinel(state.rules.sentinels, &other) => {
+            for slot in &here.below {
+                state.slots[*slot] = Slot::Kept;
+            }
+            None
+        }
+        other => Some(other),
+    };
+    match whole {
+        Some((slot, value)) => {
+            state.slots[slot] = Slot::Given(value);
+            None
+        }
+        None => rest,
+    }
+}
+
+/// The event itself.
+struct Root<'s, 'a>(&'s mut State<'a>);
+
+impl<'de> Visitor<'de> for Root<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let state = self.0;
+        while let Some(member) = map.next_key_seed(Member(state.rules))? {
+            match member {
+                Name::Known(node) => match map.next_value_seed(Any { state, depth: 1 }) {
+                    Ok(value) => state.consume(node, value),
+                    Err(error) => {
+                        let children = &state.rules.plan.nodes[0].children;
+                        state.locate(children.iter().find(|(_, at)| **at == node).map_or("", |(name, _)| name));
+                        return Err(error);
+                    }
+                },
+                Name::Dynamic(name) => match map.next_value_seed(Any { state, depth: 1 }) {
+                    Ok(value) => state.dynamic.push((name, Some(value))),
+                    Err(error) => {
+                        state.locate(&name);
+                        return Err(error);
+                    }
+                },
+                Name::Undeclared(name) => {
+                    map.next_value::<IgnoredAny>()?;
+                    state.undeclared.get_or_insert(name);
+                }
+                Name::Ignored => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a member of the event is, by its name.
+enum Name {
+    Known(usize),
+    Dynamic(String),
+    Undeclared(String),
+    Ignored,
+}
+
+struct Member<'a>(Rules<'a>);
+
+impl<'de> DeserializeSeed<'de> for Member<'_> {
+    type Value = Name;
+
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Name, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Member<'_> {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member name")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Name, E> {
+        let Rules { plan, dynamic, .. } = self.0;
+        Ok(match plan.nodes[0].children.get(name) {
+            Some(node) => Name::Known(*node),
+            None => match dynamic {
+                Dynamic::Reject => Name::Undeclared(name.to_owned()),
+                Dynamic::Ignore => Name::Ignored,
+                Dynamic::Store | Dynamic::Index if plan.names.contains(name) => Name::Ignored,
+                Dynamic::Store | Dynamic::Index => Name::Dynamic(name.to_owned()),
+            },
+        })
+    }
+}
+
+/// Any value at a depth: the event itself is at depth 1.
+struct Any<'s, 'a> {
+    state: &'s mut State<'a>,
+    depth: usize,
+}
+
+impl Any<'_, '_> {
+    fn enter<E: de::Error>(&mut self) -> Result<usize, E> {
+        let depth = self.depth + 1;
+        let most = self.state.rules.max_depth;
+        if depth > most {
+            return Err(self.state.refuse(Reason::TooDeep, format!("nested deeper than {most} levels")));
+        }
+        Ok(depth)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Any<'_, '_> {
+    type Value = Value;
+
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Any<'_, '_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Int(value))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
+        match i64::try_from(value) {
+            Ok(value) => Ok(Value::Int(value)),
+            Err(_) => Err(self.state.refuse(Reason::OutOfRange, format!("the integer {value} does not fit 64 bits"))),
+        }
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        let value = Value::number(value);
+        if let Value::Float(f) = value
+            && f.fract() == 0.0
+        {
+            self.state.suspect = true;
+        }
+        Ok(value)
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::Str(value.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Value, A::Error> {
+        let depth = self.enter()?;
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element_seed(Any { state: self.state, depth })? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
+        let depth = self.enter()?;
+        let mut members = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            match map.next_value_seed(Any { state: self.state, depth }) {
+                Ok(value) => members.push((name, value)),
+                Err(error) => {
+                    self.state.locate(&name);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Value::object(members))
+    }
+}
