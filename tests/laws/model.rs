@@ -105,10 +105,10 @@ impl<'a> Windows<'a> {
         let mut missed = false;
         for journal in self.journals.values_mut() {
             journal.held.retain(|entry| entry.0 > version);
+            // A base that the delete covers only in part cannot be split, and stays.
             match journal.folded.last() {
                 Some(highest) if highest.0 <= version => journal.folded.clear(),
-                Some(_) => missed = true,
-                None => {}
+                _ => missed |= journal.folded.first().is_some_and(|lowest| lowest.0 <= version),
             }
         }
         missed
@@ -217,7 +217,8 @@ impl<'a> Model<'a> {
                 return (*value == Value::Null).then(|| self.judge_clear(slot, event.stamp));
             }
             let (old, new) = (self.state(slot, &before), self.state(slot, &after));
-            let held = |member: &Value| old.iter().any(|(stamp, v)| *stamp == event.stamp && v == member);
+            let written = self.decisive(slot, event.stamp);
+            let held = |member: &Value| old.iter().any(|(stamp, v)| *stamp == written && v == member);
             Some(if old != new {
                 Part::New
             } else if self.members(slot, value).iter().all(held) {
@@ -229,14 +230,20 @@ impl<'a> Model<'a> {
         parts(event).filter_map(judge).collect()
     }
 
-    /// A null on a sum or count: its version is what counts.
+    /// A null on a sum or count.
     fn judge_clear(&self, slot: Slot<'_>, stamp: Stamp) -> Part {
-        match self.clears(slot, &self.live()).max() {
-            None => Part::New,
-            Some(held) if held.version < stamp.version => Part::New,
-            Some(held) if held == stamp => Part::Held,
-            Some(held) if held.version == stamp.version => Part::Any,
-            Some(_) => Part::Superseded,
+        match self.clears(slot, &self.live()).max().map(|held| held.version.cmp(&stamp.version)) {
+            None | Some(Ordering::Less) => Part::New,
+            Some(Ordering::Equal) => Part::Held,
+            Some(Ordering::Greater) => Part::Superseded,
+        }
+    }
+
+    /// What decides about a field: fronts and contributions know versions only, cells and sets know ranks too.
+    fn decisive(&self, slot: Slot<'_>, stamp: Stamp) -> Stamp {
+        match self.merge(slot) {
+            Strategy::Lww | Strategy::Set => stamp,
+            _ => Stamp { rank: 0, ..stamp },
         }
     }
 
@@ -276,6 +283,7 @@ impl<'a> Model<'a> {
     fn state(&self, slot: Slot<'_>, events: &[&Event]) -> Vec<(Stamp, Value)> {
         let mut all: Vec<(Stamp, Value)> = Vec::new();
         for (stamp, value) in said(slot, events) {
+            let stamp = self.decisive(slot, stamp);
             all.extend(self.members(slot, value).into_iter().map(|member| (stamp, member)));
         }
         all.sort_by_cached_key(|(stamp, value)| std::cmp::Reverse((*stamp, canonical(value))));
