@@ -382,3 +382,19 @@ fn sets_are_shown_by_code_point() {
     let full = merge_all(&def, &[&says(&def, 2, 2, texts(["b", "c", "d"])), &says(&def, 1, 1, texts(["x", "y", "z"]))]);
     assert_eq!(render::current(&def, &full, 0), Some(texts(["b", "c", "d"])), "over the limit the lowest stamps go");
 }
+
+#[test]
+fn stored_nesting_without_end_is_refused_and_does_not_end_the_process() {
+    let def = one_field((keld::record::Strategy::Lww, FieldType::Json));
+    let stored = |depth: usize| {
+        let value = (0..depth).fold(Value::Bool(true), |inner, _| Value::Array(vec![inner]));
+        bytes(&merge_all(&def, &[&says(&def, 1, 1, value)]))
+    };
+    let (less, more) = (stored(20), stored(21));
+    let level = more.len() - less.len();
+    let end = less.iter().zip(&more).take_while(|(a, b)| a == b).count();
+    let deep = [&less[..end], &more[end - level..end].repeat(300_000), &less[end..]].concat();
+    let two_more = [&less[..end], &more[end - level..end].repeat(2), &less[end..]].concat();
+    assert_eq!(two_more, stored(22), "the test knows how a level is stored");
+    assert!(codec::decode(&deep).is_err());
+}
