@@ -284,7 +284,7 @@ fn take_journal<'de, D: BorrowDecoder<'de>>(d: &mut D) -> Result<Journal, Decode
         let version = take_version(d, &mut last)?;
         let id = u64::decode(d)?;
         let parts = list(d, |d| Ok((u32::decode(d)?, take_contribution(d)?)), |(field, _)| *field)?;
-        Ok(Entry { version, id, parts })
+        Ok(Entry { version, id, parts: parts.into() })
     };
     let entries = list(d, entry, |entry| (entry.version, entry.id))?;
     Ok(Journal { base, entries })

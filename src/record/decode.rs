@@ -1,5 +1,6 @@
 //! From a message to an [`Event`]: decoding, typing, key, version, delete marker.
 
+mod any;
 mod json;
 mod plan;
 mod typed;
@@ -8,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use self::json::{Parsed, Rules, Slot};
 use self::plan::Plan;
-use super::definition::{Absent, Dynamic, KeyFrom, SourceDef, Strategy, TableDef, VersionFrom};
+use super::definition::{Absent, Dynamic, KeyFrom, Path, SourceDef, Strategy, TableDef, VersionFrom};
 use super::event::{Event, EventKind, Reason, Reject, Stamp, Version};
 use super::value::Value;
 
@@ -67,7 +68,7 @@ impl Decoder {
         };
         let parsed = json::parse(payload, rules)?;
         let key = match (&def.key, self.plan.key) {
-            (KeyFrom::Path(path), Some(slot)) => path_key(&path.to_string(), &parsed.slots[slot])?,
+            (KeyFrom::Path(path), Some(slot)) => path_key(path, &parsed.slots[slot])?,
             _ => message_key(raw)?,
         };
         let version = self.version(raw, &parsed)?;
@@ -82,7 +83,7 @@ impl Decoder {
             (KeyFrom::Path(path), Some(plan), Some(payload)) => {
                 let rules = Rules { plan, dynamic: Dynamic::Ignore, max_depth: def.max_depth, sentinels: &[] };
                 let parsed = json::parse(payload, rules)?;
-                path_key(&path.to_string(), &parsed.slots[0])
+                path_key(path, &parsed.slots[0])
             }
             _ => message_key(raw),
         }
@@ -185,8 +186,8 @@ fn message_key(raw: &RawEvent<'_>) -> Result<Vec<u8>, Reject> {
     }
 }
 
-fn path_key(path: &str, slot: &Slot) -> Result<Vec<u8>, Reject> {
-    let refuse = |reason, detail: String| Err(Reject { reason, path: path.to_owned(), detail });
+fn path_key(path: &Path, slot: &Slot) -> Result<Vec<u8>, Reject> {
+    let refuse = |reason, detail: String| Err(Reject { reason, path: path.to_string(), detail });
     match slot {
         Slot::Absent | Slot::Kept | Slot::Given(Value::Null) => {
             refuse(Reason::MissingKey, "the event has no key".to_owned())

@@ -4,6 +4,8 @@
 //! or when they are folded (that would make the bytes depend on the order of arrival); it masks contributions up to its
 //! version, wherever they are counted or folded.
 
+use smallvec::SmallVec;
+
 use super::event::Version;
 use super::state::{FieldState, Part, cleared_at};
 use super::value::Value;
@@ -35,8 +37,11 @@ pub(super) struct Entry {
     /// Hash of the event id.
     pub(super) id: u64,
     /// By field id, ascending, never empty.
-    pub(super) parts: Vec<(u32, Contribution)>,
+    pub(super) parts: Parts,
 }
+
+/// Contributions by field id; most events make one.
+pub(super) type Parts = SmallVec<[(u32, Contribution); 1]>;
 
 /// What an event adds to one field.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -202,13 +207,13 @@ impl Journal {
 
     pub(super) fn heap_size(&self) -> usize {
         let base = self.base.as_ref().map_or(0, |base| base.folded.capacity() * size_of::<(u32, Folded)>());
-        let parts: usize = self.entries.iter().map(|entry| entry.parts.capacity()).sum();
+        let parts: usize = self.entries.iter().filter(|e| e.parts.spilled()).map(|e| e.parts.capacity()).sum();
         base + self.entries.capacity() * size_of::<Entry>() + parts * size_of::<(u32, Contribution)>()
     }
 }
 
 /// Whether a null cleared contributions of this version to this field.
-pub(super) fn masked(fields: &[(u32, FieldState)], field: u32, version: Version) -> bool {
+fn masked(fields: &[(u32, FieldState)], field: u32, version: Version) -> bool {
     cleared_at(fields, field).is_some_and(|cleared| version <= cleared)
 }
 

@@ -3,7 +3,7 @@
 use super::definition::{FieldDef, Strategy, TableDef};
 use super::event::{Event, EventKind, Outcome, Reason, Reject, Stamp, Version};
 use super::extreme::{End, Extreme};
-use super::journal::{Admission, Contribution, Entry, Journal, masked};
+use super::journal::{Admission, Entry, Journal, Parts};
 use super::set::Members;
 use super::state::{Cell, FieldState, Part, Record};
 use super::sums;
@@ -138,7 +138,7 @@ struct Upsert<'a> {
 
 impl Upsert<'_> {
     fn declared(&mut self, record: &mut Record, values: &[(usize, Value)]) {
-        let mut parts = Vec::new();
+        let mut parts = Parts::new();
         for (at, value) in values {
             let Some(field) = self.def.fields.get(*at) else { continue };
             match field.merge {
@@ -225,10 +225,10 @@ impl Upsert<'_> {
         }
     }
 
-    fn contribute(&mut self, record: &mut Record, mut parts: Vec<(u32, Contribution)>) {
+    fn contribute(&mut self, record: &mut Record, mut parts: Parts) {
         let Event { stamp: Stamp { version, .. }, source, id, .. } = *self.event;
         let Some(id) = id else {
-            return self.refuse_parts(record, &parts, Reason::MissingEventId, "a contribution without an event id");
+            return self.refuse_parts(&parts, Reason::MissingEventId, "a contribution without an event id");
         };
         parts.sort_unstable_by_key(|(field, _)| *field);
         let at = match record.journals.binary_search_by_key(&source, |(held, _)| *held) {
@@ -249,7 +249,7 @@ impl Upsert<'_> {
             Some(_) => self.tally.id_held = true,
             None => {
                 let detail = "older than the window of its source, so it cannot be told from a duplicate";
-                self.refuse_parts(record, &parts, Reason::OutsideWindow, detail);
+                self.refuse_parts(&parts, Reason::OutsideWindow, detail);
             }
         }
     }
@@ -260,14 +260,9 @@ impl Upsert<'_> {
         source.max_ahead_ms.map(|_| self.def.window.time_ms)
     }
 
-    /// Refuses contributions, but for those that a newer null cleared anyway.
-    fn refuse_parts(&mut self, record: &Record, parts: &[(u32, Contribution)], reason: Reason, detail: &str) {
-        for (id, _) in parts {
-            if masked(&record.fields, *id, self.event.stamp.version) {
-                self.tally.superseded = true;
-            } else if let Some(field) = self.def.field_by_id(*id) {
-                self.refuse(field, reason, detail);
-            }
+    fn refuse_parts(&mut self, parts: &Parts, reason: Reason, detail: &str) {
+        for field in parts.iter().filter_map(|(id, _)| self.def.field_by_id(*id)) {
+            self.refuse(field, reason, detail);
         }
     }
 

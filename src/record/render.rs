@@ -13,13 +13,17 @@ use super::value::Value;
 pub fn fields(def: &TableDef, key: &[u8], record: &Record) -> Option<Vec<(String, Value)>> {
     let shown = def.fields.iter().filter_map(|field| Some((field, value(field, record)?)));
     let mut out: Vec<(String, Value)> = shown.map(|(field, v)| (field.name.clone(), display(field.kind, v))).collect();
-    out.extend(unshadowed(def, record).map(|(name, v)| (name.to_owned(), v.clone())));
+    let key_name = match &def.key {
+        KeyFrom::Path(path) => Some(path.to_string()),
+        KeyFrom::Message => None,
+    };
+    let lead = key_name.as_ref().and_then(|name| out.iter().position(|(held, _)| held == name));
+    out.extend(unshadowed(def, record, key_name.as_deref()).map(|(name, v)| (name.to_owned(), v.clone())));
     if out.is_empty() {
         return None;
     }
-    if let KeyFrom::Path(path) = &def.key {
-        let name = path.to_string();
-        let lead = match out.iter().position(|(held, _)| *held == name) {
+    if let Some(name) = key_name {
+        let lead = match lead {
             Some(at) => out.remove(at),
             None => (name, Value::Str(String::from_utf8_lossy(key).into())),
         };
@@ -56,10 +60,15 @@ fn members(record: &Record) -> impl Iterator<Item = (&str, &Value)> {
     live.map(|(name, cell)| (name.as_ref(), &cell.value))
 }
 
-fn unshadowed<'r>(def: &'r TableDef, record: &'r Record) -> impl Iterator<Item = (&'r str, &'r Value)> {
-    members(record).filter(|(name, _)| {
+/// Dynamic members but those whose name belongs to the key or to a declared field that holds something.
+fn unshadowed<'r>(
+    def: &'r TableDef,
+    record: &'r Record,
+    key_name: Option<&'r str>,
+) -> impl Iterator<Item = (&'r str, &'r Value)> {
+    members(record).filter(move |(name, _)| {
         let holds = |field: &FieldDef| record.field(field.id).is_some() || sums::total(record, field.id).is_some();
-        !def.field(name).is_some_and(holds)
+        Some(*name) != key_name && !def.field(name).is_some_and(holds)
     })
 }
 

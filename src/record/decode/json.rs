@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use serde::de::{self, DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
+use super::any::{Any, oversized_integer};
 use super::plan::Plan;
 use super::shorten;
 use crate::record::definition::Dynamic;
@@ -53,11 +54,14 @@ pub(super) fn parse(payload: &[u8], rules: Rules<'_>) -> Result<Parsed, Reject> 
         undeclared: None,
         suspect: false,
         reject: None,
+        trail: String::new(),
     };
     let mut json = serde_json::Deserializer::from_str(text);
     let result = json.deserialize_map(Root(&mut state)).and_then(|()| json.end());
     if let Err(error) = result {
-        return Err(state.reject.take().unwrap_or_else(|| from_serde(&error)));
+        let reject = state.reject.take().unwrap_or_else(|| from_serde(&error));
+        let whole = reject.reason == Reason::Undecodable;
+        return Err(Reject { path: if whole { String::new() } else { state.trail }, ..reject });
     }
     if state.suspect
         && let Some(number) = oversized_integer(text)
@@ -93,71 +97,47 @@ fn from_serde(error: &serde_json::Error) -> Reject {
     Reject { reason, path: String::new(), detail }
 }
 
-/// The first number of a valid JSON text that is written as an integer and does not fit `i64`. A float of that size
-/// looks the same once parsed, and is fine; so this is asked only when one was seen.
-fn oversized_integer(text: &str) -> Option<&str> {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => {
-                at += 1;
-                while at < bytes.len() && bytes[at] != b'"' {
-                    at += if bytes[at] == b'\\' { 2 } else { 1 };
-                }
-                at += 1;
-            }
-            b'-' | b'0'..=b'9' => {
-                let rest = &text[at..];
-                let number = &rest[..rest
-                    .find(|c: char| !matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E'))
-                    .unwrap_or(rest.len())];
-                if !number.contains(['.', 'e', 'E']) && number.parse::<i64>().is_err() {
-                    return Some(number);
-                }
-                at += number.len();
-            }
-            _ => at += 1,
-        }
-    }
-    None
-}
-
-struct State<'a> {
-    rules: Rules<'a>,
+/// What has been gathered so far.
+pub(super) struct State<'a> {
+    pub(super) rules: Rules<'a>,
     slots: Vec<Slot>,
     /// `None` where a repeated member left nothing.
     dynamic: Vec<(String, Option<Value>)>,
     undeclared: Option<String>,
     /// A float was seen that may have been written as an integer beyond 64 bits.
-    suspect: bool,
+    pub(super) suspect: bool,
     /// The refusal behind the error that ended parsing.
     reject: Option<Reject>,
+    /// Where parsing ended.
+    trail: String,
 }
 
 impl State<'_> {
-    fn refuse<E: de::Error>(&mut self, reason: Reason, detail: String) -> E {
+    pub(super) fn refuse<E: de::Error>(&mut self, reason: Reason, detail: String) -> E {
         let error = E::custom(&detail);
         self.reject = Some(Reject { reason, path: String::new(), detail });
         error
     }
 
-    /// Puts a member name in front of the path of the refusal.
-    fn locate(&mut self, name: &str) {
-        if let Some(reject) = &mut self.reject {
-            let rest = if reject.path.is_empty() { String::new() } else { format!(".{}", reject.path) };
-            reject.path = format!("{name}{rest}");
-        }
+    /// Puts a member name in front of the path at which parsing ended.
+    pub(super) fn locate(&mut self, name: &str) {
+        let dot = if self.trail.is_empty() { "" } else { "." };
+        self.trail.insert_str(0, dot);
+        self.trail.insert_str(0, name);
     }
 
     /// A member on a consumed path: fills the slots; what is left of it is dynamic.
     fn consume(&mut self, node: usize, value: Value) {
         let plan = self.rules.plan;
-        for slot in &plan.nodes[node].below {
+        let here = &plan.nodes[node];
+        for slot in &here.below {
             self.slots[*slot] = Slot::Absent;
         }
         let rest = spread(self, node, value);
-        let name = plan.nodes[0].children.iter().find(|(_, at)| **at == node).map_or("", |(name, _)| name);
+        if here.children.is_empty() {
+            return;
+        }
+        let name = &*here.name;
         match (self.rules.dynamic, rest) {
             (Dynamic::Store | Dynamic::Index, None) => {
                 // Of a repeated member the last one counts, and nothing is left of this one.
@@ -234,8 +214,7 @@ impl<'de> Visitor<'de> for Root<'_, '_> {
                 Name::Known(node) => match map.next_value_seed(Any { state, depth: 1 }) {
                     Ok(value) => state.consume(node, value),
                     Err(error) => {
-                        let children = &state.rules.plan.nodes[0].children;
-                        state.locate(children.iter().find(|(_, at)| **at == node).map_or("", |(name, _)| name));
+                        state.locate(&state.rules.plan.nodes[node].name);
                         return Err(error);
                     }
                 },
@@ -295,95 +274,5 @@ impl Visitor<'_> for Member<'_> {
                 Dynamic::Store | Dynamic::Index => Name::Dynamic(name.to_owned()),
             },
         })
-    }
-}
-
-/// Any value at a depth: the event itself is at depth 1.
-struct Any<'s, 'a> {
-    state: &'s mut State<'a>,
-    depth: usize,
-}
-
-impl Any<'_, '_> {
-    fn enter<E: de::Error>(&mut self) -> Result<usize, E> {
-        let depth = self.depth + 1;
-        let most = self.state.rules.max_depth;
-        if depth > most {
-            return Err(self.state.refuse(Reason::TooDeep, format!("nested deeper than {most} levels")));
-        }
-        Ok(depth)
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Any<'_, '_> {
-    type Value = Value;
-
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Any<'_, '_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Int(value))
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
-        match i64::try_from(value) {
-            Ok(value) => Ok(Value::Int(value)),
-            Err(_) => Err(self.state.refuse(Reason::OutOfRange, format!("the integer {value} does not fit 64 bits"))),
-        }
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        let value = Value::number(value);
-        if let Value::Float(f) = value
-            && f.fract() == 0.0
-        {
-            self.state.suspect = true;
-        }
-        Ok(value)
-    }
-
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::Str(value.into()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Value, A::Error> {
-        let depth = self.enter()?;
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(Any { state: self.state, depth })? {
-            items.push(item);
-        }
-        Ok(Value::Array(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
-        let depth = self.enter()?;
-        let mut members = Vec::new();
-        while let Some(name) = map.next_key::<String>()? {
-            match map.next_value_seed(Any { state: self.state, depth }) {
-                Ok(value) => members.push((name, value)),
-                Err(error) => {
-                    self.state.locate(&name);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(Value::object(members))
     }
 }

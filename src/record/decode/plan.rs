@@ -29,6 +29,8 @@ pub(super) struct Plan {
 /// A member on the way to a consumed path, or at its end.
 #[derive(Debug, Default)]
 pub(super) struct Node {
+    /// Name of the member.
+    pub(super) name: Box<str>,
     /// Members that a longer path goes on with.
     pub(super) children: FxHashMap<Box<str>, usize>,
     /// Slot of the path that ends here.
@@ -87,7 +89,7 @@ fn grow(nodes: &mut Vec<Node>, path: &Path, slot: usize) {
         let fresh = nodes.len();
         at = *nodes[at].children.entry(name.as_str().into()).or_insert(fresh);
         if at == fresh {
-            nodes.push(Node::default());
+            nodes.push(Node { name: name.as_str().into(), ..Node::default() });
         }
         nodes[at].below.push(slot);
     }
