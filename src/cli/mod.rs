@@ -4,6 +4,7 @@ pub mod args;
 pub mod check;
 pub mod demo;
 pub mod run;
+pub mod signals;
 pub mod style;
 pub mod verify;
 

@@ -6,6 +6,7 @@
 //!    └───────────┴───────────┴───────────┴──▶ stopped (with the reason; needs a person)
 //! ```
 
+pub mod audit;
 pub mod batch;
 pub mod commit;
 pub mod definition;

@@ -68,6 +68,16 @@ impl Changelog<'_> {
     }
 }
 
+impl Changelog<'_> {
+    /// Hands every record of the plan's range to `visit`, position records left out.
+    pub fn visit(&self, plan: RestorePlan, visit: &mut dyn FnMut(&[u8], Option<&[u8]>)) -> Result<()> {
+        self.read(plan, &mut |stretch| {
+            stretch.records.iter().for_each(|(k, v)| visit(k, v.as_deref()));
+            Ok(())
+        })
+    }
+}
+
 /// Some consecutive records of a changelog.
 #[derive(Default)]
 struct Stretch {

@@ -1,0 +1,135 @@
+//! The audit of a task: store = changelog = index, key by key.
+//!
+//! Streams: the changelog once (a hash of every key's last record is kept, about 80 bytes a key), then the store once, with
+//! the index asked for every visible key.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::Serialize;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use super::open::{Opener, Task};
+use super::plan::RestorePlan;
+use super::restore::Changelog;
+use crate::Result;
+use crate::broker::TopicPartition;
+use crate::index::View;
+use crate::record::{Record, Value, codec, render};
+
+/// Differences that are named; more are only counted.
+const NAMED: usize = 100;
+
+/// What an audit of one task found.
+#[derive(Debug, Default, Serialize)]
+pub struct Audit {
+    /// Table.
+    pub table: String,
+    /// Partition.
+    pub partition: u32,
+    /// Keys in the changelog's compacted view.
+    pub changelog: u64,
+    /// Records in the store.
+    pub store: u64,
+    /// Of these, visible: something to show.
+    pub visible: u64,
+    /// Documents in the index.
+    pub documents: u64,
+    /// Events consumed since the beginning.
+    pub consumed: u64,
+    /// Records that had to be read from the changelog before the comparison (0 after a clean stop).
+    pub restored: u64,
+    /// Documents that had to be renewed before the comparison (0 after a clean stop).
+    pub reindexed: u64,
+    /// Number of differences.
+    pub different: u64,
+    /// The first of them, a sentence each.
+    pub differences: Vec<String>,
+}
+
+impl Audit {
+    fn differs(&mut self, key: &[u8], what: &str) {
+        self.different += 1;
+        if self.differences.len() < NAMED {
+            self.differences.push(format!("{:?}: {what}", String::from_utf8_lossy(key)));
+        }
+    }
+}
+
+/// Compares store, changelog and index of a task that is open and caught up.
+pub fn audit(opener: &Opener, task: &Task) -> Result<Audit> {
+    let def = &opener.table.def;
+    let mut found = Audit {
+        table: def.name.clone(),
+        partition: task.partition,
+        consumed: task.position.sources.values().map(|s| s.accounting.consumed()).sum(),
+        restored: task.restored,
+        reindexed: task.repaired.keys,
+        ..Audit::default()
+    };
+    let mut changelog = compacted(opener, task)?;
+    found.changelog = changelog.len() as u64;
+    let view = opener.table.index.view();
+    let mut visible = FxHashSet::default();
+    task.store.scan(b"", &mut |key, stored| {
+        found.store += 1;
+        match changelog.remove(key) {
+            None => found.differs(key, "in the store, not in the changelog"),
+            Some(hash) if hash != xxh3_128(stored) => found.differs(key, "store and changelog hold different records"),
+            Some(_) => {}
+        }
+        let record = codec::decode(stored)?;
+        if record.is_visible() {
+            found.visible += 1;
+            visible.insert(xxh3_64(key));
+            for what in document(&view, opener, key, &record)? {
+                found.differs(key, &what);
+            }
+        }
+        Ok(true)
+    })?;
+    for key in changelog.keys() {
+        found.differs(key, "in the changelog, not in the store");
+    }
+    view.document_keys(task.partition, &mut |key| {
+        found.documents += 1;
+        if !visible.contains(&xxh3_64(key)) {
+            found.differs(key, "in the index, but the store has nothing to show");
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The changelog's compacted view: the last record of every key, as a hash.
+fn compacted(opener: &Opener, task: &Task) -> Result<FxHashMap<Vec<u8>, u128>> {
+    let tp = TopicPartition::new(opener.settings.changelog_topic(&opener.table.def.name), task.partition);
+    let log = opener.broker.watermarks(&tp)?;
+    let mut last = FxHashMap::default();
+    Changelog { broker: &*opener.broker, tp }.visit(RestorePlan { from: log.low, to: log.high }, &mut |key, payload| {
+        match payload {
+            Some(payload) => drop(last.insert(key.to_vec(), xxh3_128(payload))),
+            None => drop(last.remove(key)),
+        }
+    })?;
+    Ok(last)
+}
+
+/// How the documents of a visible record differ from it.
+fn document(view: &View, opener: &Opener, key: &[u8], record: &Record) -> Result<Vec<String>> {
+    let documents = view.document_values(key)?;
+    let [document] = documents.as_slice() else {
+        return Ok(vec![format!("{} documents in the index instead of 1", documents.len())]);
+    };
+    let mut out = Vec::new();
+    for (number, field) in opener.table.def.fields.iter().enumerate() {
+        let Some(indexed) = document.get(&field.name) else { continue };
+        let wanted = match render::current(&opener.table.def, record, number) {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(values)) => values,
+            Some(value) => vec![value],
+        };
+        if *indexed != wanted {
+            out.push(format!("field {:?} is {wanted:?} in the store and {indexed:?} in the index", field.name));
+        }
+    }
+    Ok(out)
+}
