@@ -1,0 +1,66 @@
+# Two commands matter: `make demo` and `make test`. `make` alone explains all of them.
+# One target directory and one profile (release) for everything: RocksDB is compiled once.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/keld-target
+KELD = $(CARGO_TARGET_DIR)/release/keld
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo build test check fmt lint docs acceptance bench peer setup clean-state
+
+help:
+	@echo 'Keld: one coherent, searchable record per key from overlapping event streams.'
+	@echo
+	@echo '  make demo         build, then show it: real flights, three searches, a page to open (Ctrl-C ends it)'
+	@echo '  make test         everything that CI runs: format, lints, docs, dependencies, all tests'
+	@echo
+	@echo '  make build        the binary only'
+	@echo '  make check        format, lints and docs; no tests'
+	@echo '  make fmt          format the code'
+	@echo '  make lint         clippy and cargo-deny'
+	@echo '  make docs         the API documentation; `make docs ARGS=--open` opens it'
+	@echo '  make acceptance   the tests of `make test` at full size (millions of events; an hour or more)'
+	@echo '  make bench        throughput and freshness beside a real Kafka; `make bench ARGS=--help` lists its options'
+	@echo '  make peer         the same with Kafka Streams + RocksDB + Lucene'
+	@echo '  make clean-state  forget the demo'"'"'s data (state/demo)'
+	@echo
+	@echo 'The first build compiles RocksDB: about ten minutes on two cores, once. It goes to'
+	@echo '  CARGO_TARGET_DIR = $(CARGO_TARGET_DIR)'
+	@echo 'Prerequisites: Rust and a C/C++ toolchain; for tests Java 17+ and Maven, too. scripts/setup gets or names the rest.'
+
+demo: build
+	@echo '== demo: $(KELD) demo $(ARGS)'
+	@exec $(KELD) demo $(ARGS)
+
+build: setup
+	@[ -x $(KELD) ] || echo '== build: the first one compiles RocksDB and takes about ten minutes on two cores'
+	@cargo build --release
+
+setup:
+	@scripts/setup
+
+test:
+	@scripts/test $(ARGS)
+
+acceptance:
+	@scripts/test --full $(ARGS)
+
+check:
+	@scripts/test --only setup,format,clippy,docs
+
+fmt:
+	@cargo fmt
+
+lint:
+	@scripts/test --only setup,clippy,dependencies
+
+docs: setup
+	@RUSTDOCFLAGS='-D warnings' cargo doc --release --no-deps $(ARGS)
+
+bench:
+	@scripts/bench $(ARGS)
+
+peer:
+	@scripts/peer $(ARGS)
+
+clean-state:
+	@rm -rf state/demo
