@@ -31,8 +31,10 @@ fn decode(def: &TableDef, payload: &str) -> Result<Event, Reject> {
     Decoder::new(def, 0).decode(def, &raw(payload))
 }
 
+type Members = Vec<(String, Value)>;
+
 /// Declared values by name, and dynamic members, of `{"sku":"k","ts":1,…}`.
-fn members(def: &TableDef, rest: &str) -> (Vec<(String, Value)>, Vec<(String, Value)>) {
+fn members(def: &TableDef, rest: &str) -> (Members, Members) {
     match decode(def, &format!("{{\"sku\":\"k\",\"ts\":1{rest}}}")).map(|event| event.kind) {
         Ok(EventKind::Upsert { declared, dynamic }) => {
             (declared.into_iter().map(|(at, value)| (def.fields[at].name.clone(), value)).collect(), dynamic)
@@ -47,7 +49,7 @@ fn refused(def: &TableDef, payload: &str) -> (Reason, String) {
     (reject.reason, reject.path)
 }
 
-fn named(name: &str, value: Value) -> Vec<(String, Value)> {
+fn named(name: &str, value: Value) -> Members {
     vec![(name.to_owned(), value)]
 }
 
