@@ -206,3 +206,83 @@ impl Write for Digits {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Ordering;
+
+    use super::Value;
+
+    fn text(s: &str) -> Value {
+        Value::Str(s.into())
+    }
+
+    #[test]
+    fn canonical_text_is_minimal_json() {
+        let object = Value::object(vec![
+            ("b".into(), Value::Array(vec![Value::Null, Value::Bool(true)])),
+            ("a".into(), text("x")),
+            ("b".into(), Value::Array(Vec::new())),
+        ]);
+        let cases = [
+            (object, r#"{"a":"x","b":[]}"#),
+            (Value::Float(1.0), "1"),
+            (Value::Float(1e17), "100000000000000000"),
+            (Value::Float(1e19), "1e19"),
+            (Value::Float(-0.5), "-0.5"),
+            (Value::Float(1.5e-7), "1.5e-7"),
+            (Value::Float(f64::MAX), "1.7976931348623157e308"),
+            (Value::Int(i64::MIN), "-9223372036854775808"),
+            (text("q\"\\/\u{8}\u{c}\n\r\t\u{1f}\u{7f}é"), "\"q\\\"\\\\/\\b\\f\\n\\r\\t\\u001f\u{7f}é\""),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(value.canonical(), expected);
+            assert!(serde_json::from_str::<serde_json::Value>(expected).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_texts() {
+        let texts = [
+            "", "a", "ab", "a!", "a ", "a\"", "a\\", "a\n", "a\u{1}", "a\u{2}", "a\u{10}", "a]", "a\u{7f}", "é", "😀",
+            "\u{ffff}",
+        ];
+        let mut values: Vec<Value> = texts.map(text).into();
+        values.extend([Value::Null, Value::Bool(true), Value::Bool(false)]);
+        values.extend([0, 5, 7, 10, 999, 1000, -1, -10, i64::MAX].map(Value::Int));
+        values.extend([0.5, -0.5, 1e19, 1e-7, 10.0, 1000.25].map(Value::Float));
+        values.push(Value::Array(vec![Value::Int(1), Value::Int(2)]));
+        values.push(Value::Array(vec![Value::Int(10)]));
+        values.push(Value::Object(vec![("a".into(), Value::Int(1))]));
+        values.push(Value::Object(Vec::new()));
+        for a in &values {
+            for b in &values {
+                assert_eq!(a.canonical_cmp(b), a.canonical().cmp(&b.canonical()), "{a:?} and {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_have_a_natural_order() {
+        let rising = [
+            Value::Float(-1e19),
+            Value::Int(i64::MIN),
+            Value::Int(-2),
+            Value::Float(-1.5),
+            Value::Int(-1),
+            Value::Float(0.5),
+            Value::Int(9),
+            Value::Int(1000),
+            Value::Float(1000.5),
+            Value::Int(i64::MAX),
+            Value::Float(1e19),
+        ];
+        for (i, a) in rising.iter().enumerate() {
+            for (j, b) in rising.iter().enumerate() {
+                assert_eq!(a.natural_cmp(b), i.cmp(&j), "{a:?} and {b:?}");
+            }
+        }
+        assert_eq!(Value::Int(10).natural_cmp(&Value::Float(10.0)), Ordering::Equal);
+        assert_eq!(text("a!").natural_cmp(&text("a")), Ordering::Greater, "by code point, not by quoted form");
+    }
+}

@@ -313,3 +313,6 @@ fn take_contribution<'de, D: BorrowDecoder<'de>>(d: &mut D) -> Result<Contributi
         _ => return Err(UNKNOWN_KIND),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -229,3 +229,6 @@ fn version_part(slot: &Slot) -> Result<i64, (Reason, String)> {
 fn shorten(text: &str) -> &str {
     text.char_indices().nth(80).map_or(text, |(at, _)| &text[..at])
 }
+
+#[cfg(test)]
+mod tests;

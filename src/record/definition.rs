@@ -50,7 +50,8 @@ pub struct TableDef {
 pub enum KeyFrom {
     /// The message key (`@key`), as it is.
     Message,
-    /// A path in the event; strings as they are, integers in decimal. Shown in the record under the path's text.
+    /// A path in the event; strings as they are, integers in decimal. Shown in the record under the path's text. Of a
+    /// tombstone message, which has no payload, the message key.
     Path(Path),
 }
 
@@ -110,7 +111,7 @@ pub enum Format {
     Json,
 }
 
-/// Where the version of an event comes from.
+/// Where the version of an event comes from. A tombstone message has no payload: its version is always the timestamp.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VersionFrom {
     /// Timestamp that the broker stored with the message, milliseconds.
@@ -133,7 +134,8 @@ pub struct DeleteRule {
 pub enum Absent {
     /// Nothing.
     Keep,
-    /// The field is cleared, for sources that always send whole rows.
+    /// The field is cleared, for sources that always send whole rows: an event clears every declared field that it does
+    /// not carry, those that only other sources fill included.
     Clear,
 }
 
@@ -163,7 +165,7 @@ pub enum Strategy {
     Lww,
     /// Sum over distinct event ids; integer or float fields.
     Sum,
-    /// Number of distinct event ids that carry a value; integer fields.
+    /// Number of distinct event ids that carry a value, whatever its type; integer fields.
     Count,
     /// Union of values.
     Set,

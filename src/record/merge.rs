@@ -306,3 +306,8 @@ fn with_state(record: &mut Record, id: u32, fresh: FieldState, change: impl FnOn
         }
     }
 }
+
+#[cfg(test)]
+mod catalogue;
+#[cfg(test)]
+mod tests;

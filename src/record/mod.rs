@@ -16,6 +16,8 @@ pub mod render;
 mod set;
 pub mod state;
 mod sums;
+#[cfg(test)]
+mod testing;
 pub mod value;
 
 pub use definition::{

@@ -100,3 +100,62 @@ fn display(kind: FieldType, value: Value) -> Value {
         (_, value) => value,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::testing::{after, table, text, upsert};
+
+    fn def() -> TableDef {
+        table(&[
+            ("at", FieldType::Date, Strategy::Lww),
+            ("price", FieldType::Float, Strategy::Lww),
+            ("tags", FieldType::Date, Strategy::Set),
+        ])
+    }
+
+    #[test]
+    fn the_key_leads_then_declared_then_dynamic_by_name() {
+        let def = def();
+        let values = [
+            ("zz", Value::Int(1)),
+            ("a", Value::Null),
+            ("b", text("x")),
+            ("price", Value::Float(2.0)),
+            ("at", Value::Int(1_700_000_000_001)),
+            ("tags", Value::Array(vec![Value::Int(0), Value::Int(-1)])),
+        ];
+        let record = after(&def, &[upsert(&def, 0, 1, 1, &values)]);
+        let expected = [
+            ("sku", text("k-1")),
+            ("at", text("2023-11-14T22:13:20.001Z")),
+            ("price", Value::Float(2.0)),
+            ("tags", Value::Array(vec![text("1969-12-31T23:59:59.999Z"), text("1970-01-01T00:00:00Z")])),
+            ("b", text("x")),
+            ("zz", Value::Int(1)),
+        ];
+        assert_eq!(fields(&def, b"k-1", &record), Some(expected.map(|(n, v)| (n.to_owned(), v)).into()));
+        assert_eq!(current(&def, &record, 0), Some(Value::Int(1_700_000_000_001)));
+        assert_eq!(current(&def, &record, 9), None);
+        assert_eq!(dynamic(&record), [("b", &text("x")), ("zz", &Value::Int(1))]);
+        let only = json(&def, b"k-1", &record, Some(&["b".to_owned(), "sku".to_owned()])).unwrap();
+        assert_eq!(serde_json::Value::Object(only), serde_json::json!({"sku": "k-1", "b": "x"}));
+    }
+
+    #[test]
+    fn a_record_with_nothing_but_its_key_is_absent() {
+        let def = def();
+        let nulls = [("price", Value::Null), ("a", Value::Null), ("tags", Value::Null)];
+        for record in [Record::default(), after(&def, &[upsert(&def, 0, 1, 1, &nulls)])] {
+            assert_eq!(fields(&def, b"k", &record), None);
+            assert_eq!(json(&def, b"k", &record, None), None);
+        }
+    }
+
+    #[test]
+    fn the_key_is_not_shown_where_the_message_has_it() {
+        let def = TableDef { key: KeyFrom::Message, ..def() };
+        let record = after(&def, &[upsert(&def, 0, 1, 1, &[("b", text("x"))])]);
+        assert_eq!(fields(&def, b"k", &record), Some(vec![("b".to_owned(), text("x"))]));
+    }
+}
