@@ -214,7 +214,7 @@ pub trait TransactionalProducer: Send {
     /// moved on since `token`. `positions` must not be empty: only this request is checked against the group.
     fn send_offsets(&mut self, positions: &[(TopicPartition, Offset)], token: &GroupToken) -> Result<()>;
     /// Commits. When it returns, the records are visible to `read_committed` readers and survive a crash of the broker
-    /// as far as the broker promises. Returns the highest offset written per partition.
+    /// as far as the broker promises. Returns the highest offset written per touched partition.
     fn commit(&mut self) -> Result<Vec<(TopicPartition, Offset)>>;
     /// Aborts; nothing of the transaction will ever be visible.
     fn abort(&mut self) -> Result<()>;

@@ -1,1 +1,0 @@
-//! The embedded log: one RocksDB, one instance, the semantics of the contract.
