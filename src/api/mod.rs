@@ -1,4 +1,30 @@
 //! The HTTP interface: routes, requests and answers, errors as problem+json.
+//!
+//! Owns parameters, freshness, limits and the shape of answers. Does not own what a search finds ([`crate::query`]) or
+//! what a record looks like ([`crate::record::render`]).
+
+mod context;
+mod freshness;
+#[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]
+mod ingest;
+mod layers;
+mod openapi;
+mod operation;
+mod params;
+mod pool;
+mod position;
+mod problem;
+#[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]
+mod records;
+#[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]
+mod search;
+mod status;
+mod tables;
+
+#[cfg(test)]
+mod router_tests;
+#[cfg(test)]
+mod testing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +54,15 @@ pub struct ApiState {
     pub health: Arc<Health>,
 }
 
-/// Every route of the instance.
-pub fn router(_state: ApiState) -> axum::Router {
-    todo!()
+/// Every route of the instance. Built once; uptime counts from here.
+pub fn router(state: ApiState) -> axum::Router {
+    let settings = Arc::clone(&state.settings);
+    let (routes, description) = openapi::routes();
+    let context = context::Context::new(state, &description);
+    let routes = routes
+        .merge(crate::console::routes())
+        .method_not_allowed_fallback(layers::wrong_method)
+        .fallback(layers::no_such_route)
+        .with_state(context);
+    layers::wrap(routes, &settings.api)
 }

@@ -1,0 +1,144 @@
+//! What every handler shares, and the extractors that turn bad input into problems.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::ApiState;
+use super::ingest::TopicReaders;
+use super::params::Params;
+use super::pool::Pool;
+use super::problem::{Problem, Reason};
+use crate::query::Table;
+
+/// Searches that may wait for each thread of the search pool.
+const QUEUE_PER_THREAD: usize = 64;
+/// Lookups at a time, for each search thread; they are short and mostly wait for a disk.
+const LOOKUPS_PER_THREAD: usize = 4;
+/// Appends at a time; they wait for the broker.
+const APPENDS: usize = 16;
+
+/// What every handler shares.
+#[derive(Clone)]
+pub(crate) struct Context(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) state: ApiState,
+    pub(crate) started: Instant,
+    pub(crate) searches: Pool,
+    pub(crate) lookups: Pool,
+    pub(crate) appends: Pool,
+    pub(crate) topics: BTreeMap<String, TopicReaders>,
+    description: serde_json::Value,
+}
+
+impl std::ops::Deref for Context {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Context {
+    /// Builds pools and decoders; `description` is what `/openapi.json` answers.
+    pub(crate) fn new(state: ApiState, description: &impl Serialize) -> Self {
+        let api = &state.settings.api;
+        let threads = api.search_threads.max(1);
+        let wait = api.timeout / 2;
+        Self(Arc::new(Inner {
+            started: Instant::now(),
+            searches: Pool::new("search pool", threads, threads * QUEUE_PER_THREAD, wait),
+            lookups: Pool::new("lookup pool", threads * LOOKUPS_PER_THREAD, api.max_in_flight, wait),
+            appends: Pool::new("append pool", APPENDS, api.max_in_flight, wait),
+            topics: TopicReaders::by_topic(&state.tables),
+            // Serialising a description that was built from types cannot fail.
+            description: serde_json::to_value(description).unwrap_or_default(),
+            state,
+        }))
+    }
+
+    /// What `/openapi.json` answers.
+    pub(crate) fn description(&self) -> &serde_json::Value {
+        &self.description
+    }
+
+    /// Name of this instance.
+    pub(crate) fn instance(&self) -> &str {
+        &self.state.settings.instance.id
+    }
+
+    /// A table by its name.
+    pub(crate) fn table(&self, name: &str) -> Result<Arc<Table>, Problem> {
+        self.state.tables.get(name).cloned().ok_or_else(|| {
+            let known: Vec<String> = self.state.tables.keys().cloned().collect();
+            let advice = match known.as_slice() {
+                [] => "no table is configured".to_owned(),
+                names => format!("the tables are {}", names.join(", ")),
+            };
+            let shown: String = name.chars().take(80).collect();
+            Problem::new(Reason::NoSuchTable, format!("there is no table `{shown}`"), advice).with("known", known)
+        })
+    }
+}
+
+/// Segments of the path.
+pub(crate) struct At<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for At<T> {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(segments)) => Ok(At(segments)),
+            Err(e) => Err(Problem::new(Reason::BadRequest, e.body_text(), "percent-encode every segment as UTF-8")),
+        }
+    }
+}
+
+/// Parameters of the URL.
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        Params::from_uri(&parts.uri)
+    }
+}
+
+/// The whole body, no longer than the limit of the router.
+pub(crate) struct Payload(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Payload {
+    type Rejection = Problem;
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        Bytes::from_request(request, state).await.map(Payload).map_err(|e| {
+            if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                too_large()
+            } else {
+                Problem::new(Reason::BadRequest, e.body_text(), "send the whole body")
+            }
+        })
+    }
+}
+
+/// The body is larger than allowed.
+pub(crate) fn too_large() -> Problem {
+    let detail = "the body is larger than `api.max_body` allows";
+    Problem::new(Reason::TooLarge, detail, "send it in parts, or raise `api.max_body` in the configuration")
+}
+
+/// Parameters of the URL and of a JSON body, together.
+pub(crate) struct BodyParams(pub(crate) Params);
+
+impl<S: Send + Sync> FromRequest<S> for BodyParams {
+    type Rejection = Problem;
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let uri: Uri = request.uri().clone();
+        let Payload(body) = Payload::from_request(request, state).await?;
+        Params::from_uri(&uri)?.with_body(&body).map(BodyParams)
+    }
+}

@@ -1,0 +1,157 @@
+//! What surrounds every handler, from the outside in: request id, trace, security headers, compression, panics, number of
+//! requests, bytes of bodies, time.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
+use tower_http::CompressionLevel;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::trace::TraceLayer;
+
+use super::context::too_large;
+use super::problem::{Problem, Reason};
+use crate::config::ApiSettings;
+
+/// Only what this instance itself serves may run, be shown or be asked, and no other page may frame it.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// Bodies of so many times `api.max_body` are held at a time, over all requests.
+const BODIES: usize = 8;
+/// Bodies are counted in units of so many bytes, for semaphores count to 2^32 only.
+const BODY_UNIT: u64 = 1024;
+
+/// Puts every layer around the routes.
+pub(crate) fn wrap(routes: Router, api: &ApiSettings) -> Router {
+    let limits = Arc::new(Limits::of(api));
+    let max_body = usize::try_from(api.max_body).unwrap_or(usize::MAX);
+    let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
+    let trace = TraceLayer::new_for_http().on_failure(());
+    // The last layer added is the outermost.
+    routes
+        .layer(DefaultBodyLimit::max(max_body))
+        .layer(from_fn_with_state(limits, limit))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(compression)
+        .layer(map_response(security_headers))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(trace)
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+}
+
+/// Limits over all requests.
+struct Limits {
+    in_flight: Semaphore,
+    max_in_flight: usize,
+    bodies: Semaphore,
+    max_body: u64,
+    timeout: Duration,
+}
+
+impl Limits {
+    fn of(api: &ApiSettings) -> Self {
+        let units = usize::try_from(api.max_body.div_ceil(BODY_UNIT)).unwrap_or(usize::MAX);
+        Self {
+            in_flight: Semaphore::new(api.max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
+            max_in_flight: api.max_in_flight,
+            bodies: Semaphore::new(units.max(1).saturating_mul(BODIES).min(Semaphore::MAX_PERMITS)),
+            max_body: api.max_body,
+            timeout: api.timeout,
+        }
+    }
+
+    /// Units that the body of a request may take; an error if it says that it is too large.
+    fn weight(&self, method: &Method, headers: &HeaderMap) -> Result<u32, Problem> {
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+        let bytes = match length {
+            Some(length) if length > self.max_body => return Err(too_large()),
+            Some(length) => length,
+            None if matches!(*method, Method::GET | Method::HEAD) => 0,
+            None => self.max_body,
+        };
+        Ok(u32::try_from(bytes.div_ceil(BODY_UNIT)).unwrap_or(u32::MAX))
+    }
+}
+
+/// Whether a path must answer even when everything is busy.
+fn is_exempt(path: &str) -> bool {
+    path.starts_with("/health/") || path == "/metrics"
+}
+
+/// Limits number, bytes and time of requests.
+async fn limit(State(limits): State<Arc<Limits>>, request: Request, next: Next) -> Response {
+    let counted = !is_exempt(request.uri().path());
+    let place = if counted { limits.in_flight.try_acquire().ok() } else { None };
+    if counted && place.is_none() {
+        return busy(&format!("{} requests are being answered already", limits.max_in_flight));
+    }
+    let weight = match limits.weight(request.method(), request.headers()) {
+        Ok(weight) => weight,
+        Err(problem) => return problem.into_response(),
+    };
+    let Ok(_held) = limits.bodies.try_acquire_many(weight) else {
+        return busy("too many bytes are being uploaded at a time");
+    };
+    match tokio::time::timeout(limits.timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => late(limits.timeout),
+    }
+}
+
+fn busy(detail: &str) -> Response {
+    Problem::new(Reason::TooManyRequests, detail, "slow down and try again, or ask another instance")
+        .retry_after(1)
+        .into_response()
+}
+
+fn late(timeout: Duration) -> Response {
+    let detail = format!("no answer within {} ms", timeout.as_millis());
+    let advice = "ask for less or try again; events of an upload may have been appended: sending them again is harmless \
+                  where they carry versions and event ids";
+    Problem::new(Reason::Timeout, detail, advice).into_response()
+}
+
+// tower-http gives the panic away by value.
+#[expect(clippy::needless_pass_by_value, reason = "the signature is tower-http's")]
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text.unwrap_or("no message"), "a handler panicked");
+    Problem::new(Reason::Internal, "the handler ended unexpectedly", "report it, with the log of this instance")
+        .into_response()
+}
+
+async fn security_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let fixed = [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Nothing is at this path.
+pub(crate) async fn no_such_route(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::new(Reason::NoSuchRoute, format!("there is nothing at {path}"), "/openapi.json lists every path")
+}
+
+/// The path does not take this method.
+pub(crate) async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    let detail = format!("{path} does not take {method}");
+    Problem::new(Reason::MethodNotAllowed, detail, "the `Allow` header names the methods it takes")
+}

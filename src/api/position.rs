@@ -1,0 +1,111 @@
+//! What an answer says about itself: who gave it, in which role, and which events it covers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::freshness::{lag_events, lag_ms};
+use crate::broker::Offset;
+use crate::task::{Role, TaskView};
+
+/// Positions by partition, then topic. Each is `topic:partition:offset` of the last event that is covered, so that it can be
+/// passed as `at_least`; topics of which nothing is covered yet are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(example = json!({"0": {"catalog": "catalog:0:4711", "prices": "prices:0:815"}}))]
+pub(crate) struct Positions(pub(crate) BTreeMap<u32, BTreeMap<String, String>>);
+
+impl Positions {
+    /// Adds a partition, given the offsets of the next events by topic.
+    pub(crate) fn add(&mut self, partition: u32, sources: &BTreeMap<Arc<str>, Offset>) {
+        self.0.insert(partition, last_events(partition, sources));
+    }
+}
+
+/// The last event covered by each topic, as `at_least` takes it.
+pub(crate) fn last_events(partition: u32, sources: &BTreeMap<Arc<str>, Offset>) -> BTreeMap<String, String> {
+    let covered = sources.iter().filter(|(_, next)| **next > 0);
+    covered.map(|(topic, next)| (topic.to_string(), format!("{topic}:{partition}:{}", next - 1))).collect()
+}
+
+/// What every answer to a read carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Coverage {
+    /// Instance that answered.
+    #[schema(example = "keld-0")]
+    pub(crate) served_by: String,
+    /// `active`, `standby`, or `mixed` where several partitions answered in different roles.
+    #[schema(example = "active")]
+    pub(crate) role: &'static str,
+    /// What the answer covers at least: for reads by key what is applied, for searches what is visible.
+    pub(crate) position: Positions,
+    /// Unread events of the partitions that answered.
+    pub(crate) lag: i64,
+    /// How old what was applied last is while unread events wait, milliseconds; 0 if none wait. The largest of the partitions.
+    pub(crate) lag_ms: i64,
+}
+
+impl Coverage {
+    /// Coverage by the applied positions of some tasks, read now. Read it *before* the data: then the data covers it.
+    pub(crate) fn applied(instance: &str, views: &[Arc<TaskView>]) -> Self {
+        let mut coverage = Self::of(instance, views);
+        for view in views {
+            coverage.position.add(view.partition, &view.progress().applied);
+        }
+        coverage
+    }
+
+    /// All but the positions.
+    pub(crate) fn of(instance: &str, views: &[Arc<TaskView>]) -> Self {
+        let now = crate::clock::now_ms();
+        Self {
+            served_by: instance.to_owned(),
+            role: role_of(views),
+            position: Positions::default(),
+            lag: views.iter().map(|v| lag_events(v)).sum(),
+            lag_ms: views.iter().map(|v| lag_ms(v, now)).max().unwrap_or(0),
+        }
+    }
+}
+
+/// A role as one word.
+pub(crate) const fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Active => "active",
+        Role::Standby => "standby",
+    }
+}
+
+fn role_of(views: &[Arc<TaskView>]) -> &'static str {
+    let standby = views.iter().filter(|v| v.role == Role::Standby).count();
+    match standby {
+        0 => role_word(Role::Active),
+        n if n == views.len() => role_word(Role::Standby),
+        _ => "mixed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_name_the_last_event_that_is_covered() {
+        let view = TaskView::new("t".into(), 2, Role::Active);
+        view.advance(|p| p.applied = BTreeMap::from([("a".into(), 42), ("b".into(), 0), ("c".into(), 1)]));
+        view.set_lag(BTreeMap::from([("a".into(), 3), ("b".into(), 4)]));
+        let coverage = Coverage::applied("keld-7", &[view]);
+        let json = serde_json::to_value(&coverage).unwrap();
+        assert_eq!(json["position"], serde_json::json!({"2": {"a": "a:2:41", "c": "c:2:0"}}));
+        assert_eq!((&json["served_by"], &json["role"], &json["lag"]), (&"keld-7".into(), &"active".into(), &7.into()));
+    }
+
+    #[test]
+    fn roles_of_several_tasks_are_told_apart() {
+        let view = |role| TaskView::new("t".into(), 0, role);
+        assert_eq!(role_of(&[view(Role::Active), view(Role::Active)]), "active");
+        assert_eq!(role_of(&[view(Role::Standby)]), "standby");
+        assert_eq!(role_of(&[view(Role::Active), view(Role::Standby)]), "mixed");
+    }
+}

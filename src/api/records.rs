@@ -1,0 +1,243 @@
+//! Reads by key: `GET /v1/tables/{table}/records/{key}` and `POST /v1/tables/{table}/records/get`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+
+use super::context::{At, BodyParams, Context};
+use super::freshness::{self, Freshness, Stage};
+use super::openapi::Problems;
+use super::params::Params;
+use super::position::Coverage;
+use super::problem::{Problem, Reason};
+use crate::query::Table;
+use crate::record::{codec, render};
+use crate::task::TaskView;
+
+/// Parameters of a read by key.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes to OpenAPI what the handler takes from Params; a test holds them together")]
+pub(crate) struct RecordQuery {
+    /// Members of the record to return, separated by commas; all by default.
+    #[param(example = "title,price")]
+    fields: Option<String>,
+    /// Wait until these events are applied: `topic:partition:offset[,…]`.
+    #[param(example = "catalog:0:4711")]
+    at_least: Option<String>,
+    /// How long to wait for `at_least`, such as `500ms` or `2s` (default 1 s, at most `api.timeout`).
+    timeout: Option<String>,
+    /// `refuse` (default): answer 503 from partitions that are not running or behind by more than `api.max_lag`;
+    /// `allow`: answer with what is there.
+    stale: Option<String>,
+}
+
+/// A request for several records. Every member may as well stand in the URL.
+#[derive(Debug, ToSchema)]
+#[schema(as = RecordsRequest)]
+#[expect(dead_code, reason = "describes to OpenAPI what the handler takes from Params; a test holds them together")]
+pub(crate) struct RecordsBody {
+    /// Keys, at most `api.max_keys`. The answer keeps their order.
+    #[schema(example = json!(["sku-1", "sku-2"]))]
+    keys: Vec<String>,
+    /// Members of the records to return; all by default.
+    fields: Option<Vec<String>>,
+    /// Wait until these events are applied: `topic:partition:offset` each.
+    at_least: Option<Vec<String>>,
+    /// How long to wait for `at_least`, such as `500ms` or `2s` (default 1 s, at most `api.timeout`).
+    timeout: Option<String>,
+    /// `refuse` (default): answer 503 from partitions that are not running or behind by more than `api.max_lag`;
+    /// `allow`: answer with what is there.
+    stale: Option<String>,
+}
+
+/// A record.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RecordAnswer {
+    /// Key.
+    key: String,
+    /// The current record.
+    record: Map<String, Value>,
+    #[serde(flatten)]
+    coverage: Coverage,
+}
+
+/// Several records.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RecordsAnswer {
+    /// One entry per key, in the order asked.
+    records: Vec<RecordEntry>,
+    /// The keys that have no record, in the order asked.
+    missing: Vec<String>,
+    #[serde(flatten)]
+    coverage: Coverage,
+}
+
+/// What one key of a multi-get has.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RecordEntry {
+    /// Key.
+    key: String,
+    /// The current record; null if there is none.
+    record: Option<Map<String, Value>>,
+}
+
+/// Reads one record
+///
+/// by its key. The answer covers every event that its `position` names.
+#[utoipa::path(
+    get, path = "/v1/tables/{table}/records/{key}", tag = "records",
+    params(
+        ("table" = String, Path, description = "Name of the table"),
+        ("key" = String, Path, description = "Key of the record, percent-encoded"),
+        RecordQuery
+    ),
+    responses((status = 200, body = RecordAnswer), Problems)
+)]
+pub(crate) async fn get(
+    State(ctx): State<Context>,
+    At((name, key)): At<(String, String)>,
+    mut params: Params,
+) -> Result<Json<RecordAnswer>, Problem> {
+    let table = ctx.table(&name)?;
+    let (fields, freshness) = record_params(&mut params, ctx.state.settings.api.timeout)?;
+    params.finish()?;
+    freshness.check(&table)?;
+    let (coverage, mut records) = read(&ctx, table, vec![key.clone()], fields, freshness).await?;
+    match records.pop().flatten() {
+        Some(record) => Ok(Json(RecordAnswer { key, record, coverage })),
+        None => Err(Problem::new(
+            Reason::NoSuchRecord,
+            format!("table `{name}` has no record with this key"),
+            "if it was written just now, pass the `at_least` that the writer got back",
+        )
+        .with("key", key)
+        .with_members(&coverage)),
+    }
+}
+
+/// Reads several records
+///
+/// in the order asked; keys without a record are named in `missing`.
+#[utoipa::path(
+    post, path = "/v1/tables/{table}/records/get", tag = "records",
+    params(("table" = String, Path, description = "Name of the table")),
+    request_body = RecordsBody,
+    responses((status = 200, body = RecordsAnswer), Problems)
+)]
+pub(crate) async fn get_many(
+    State(ctx): State<Context>,
+    At(name): At<String>,
+    BodyParams(mut params): BodyParams,
+) -> Result<Json<RecordsAnswer>, Problem> {
+    let table = ctx.table(&name)?;
+    let keys = keys_param(&mut params, ctx.state.settings.api.max_keys)?;
+    let (fields, freshness) = record_params(&mut params, ctx.state.settings.api.timeout)?;
+    params.finish()?;
+    freshness.check(&table)?;
+    let (coverage, records) = read(&ctx, table, keys.clone(), fields, freshness).await?;
+    let missing = keys.iter().zip(&records).filter(|(_, r)| r.is_none()).map(|(key, _)| key.clone()).collect();
+    let records = keys.into_iter().zip(records).map(|(key, record)| RecordEntry { key, record }).collect();
+    Ok(Json(RecordsAnswer { records, missing, coverage }))
+}
+
+fn record_params(params: &mut Params, longest: Duration) -> Result<(Option<Vec<String>>, Freshness), Problem> {
+    Ok((params.commas("fields")?, Freshness::take(params, longest)?))
+}
+
+fn keys_param(params: &mut Params, max: usize) -> Result<Vec<String>, Problem> {
+    let expected = format!("from 1 to {max} keys");
+    match params.list("keys")? {
+        Some(keys) if (1..=max).contains(&keys.len()) => Ok(keys),
+        Some(keys) => Err(Problem::parameter("keys", format_args!("found {} keys", keys.len()), expected)),
+        None => Err(Problem::parameter("keys", "it is missing", expected)),
+    }
+}
+
+/// The records of `keys`, in order, and what the answer covers.
+async fn read(
+    ctx: &Context,
+    table: Arc<Table>,
+    keys: Vec<String>,
+    fields: Option<Vec<String>>,
+    freshness: Freshness,
+) -> Result<(Coverage, Vec<Option<Map<String, Value>>>), Problem> {
+    let max_lag = ctx.state.settings.api.max_lag;
+    let partitions = partitions_of(&table, &keys);
+    let needed = || partitions.iter().map(|p| table.task(*p).ok_or_else(|| freshness::no_owner(*p))).collect();
+    let views = freshness::admit(&table, &freshness, Stage::Applied, max_lag, needed).await?;
+    let coverage = Coverage::applied(ctx.instance(), &views);
+    let records = ctx.lookups.run(move || fetch(&table, &views, &keys, fields.as_deref())).await?;
+    Ok((coverage, records))
+}
+
+/// The partitions that some of these keys may be in, each once.
+fn partitions_of(table: &Table, keys: &[String]) -> Vec<u32> {
+    let place = |key: &String| table.def.partitioner.partition(key.as_bytes(), table.partitions);
+    let places: Option<Vec<u32>> = keys.iter().map(place).collect();
+    // Without a known partitioner a key may be anywhere.
+    let mut partitions = places.unwrap_or_else(|| (0..table.partitions).collect());
+    partitions.sort_unstable();
+    partitions.dedup();
+    partitions
+}
+
+/// Reads from the stores; blocking. A key that may be anywhere is taken from the first partition that shows it.
+fn fetch(
+    table: &Table,
+    views: &[Arc<TaskView>],
+    keys: &[String],
+    fields: Option<&[String]>,
+) -> Result<Vec<Option<Map<String, Value>>>, Problem> {
+    let mut records: Vec<Option<Map<String, Value>>> = vec![None; keys.len()];
+    for view in views {
+        let store = view.store().ok_or_else(|| freshness::no_owner(view.partition))?;
+        let here = |key: &str| {
+            let place = table.def.partitioner.partition(key.as_bytes(), table.partitions);
+            place.is_none_or(|p| p == view.partition)
+        };
+        let asked: Vec<usize> = (0..keys.len()).filter(|i| records[*i].is_none() && here(&keys[*i])).collect();
+        let asked_keys: Vec<&[u8]> = asked.iter().map(|i| keys[*i].as_bytes()).collect();
+        for (i, stored) in asked.iter().zip(store.get_many(&asked_keys)?) {
+            if let Some(bytes) = stored {
+                let record = codec::decode(&bytes)?;
+                records[*i] = render::json(&table.def, keys[*i].as_bytes(), &record, fields);
+            }
+        }
+    }
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+
+    #[test]
+    fn the_documented_parameters_are_those_that_are_taken() {
+        let mut params = Params::default();
+        record_params(&mut params, Duration::from_secs(10)).unwrap();
+        let mut url: Vec<String> = RecordQuery::into_params(|| None).into_iter().map(|p| p.name).collect();
+        url.sort_unstable();
+        assert_eq!(url, params.known());
+        keys_param(&mut params, 10).unwrap_err();
+        let mut body = testing::members::<RecordsBody>();
+        body.sort_unstable();
+        assert_eq!(body, params.known());
+    }
+
+    #[test]
+    fn the_number_of_keys_is_limited() {
+        let keys = |json: &str| keys_param(&mut Params::default().with_body(json.as_bytes()).unwrap(), 2);
+        assert_eq!(keys(r#"{"keys":["b","a"]}"#).unwrap(), ["b", "a"]);
+        for bad in [r#"{"keys":["a","b","c"]}"#, r#"{"keys":[]}"#, r#"{"keys":[1]}"#, "{}"] {
+            let problem = keys(bad).unwrap_err();
+            assert_eq!(problem.body().more["parameter"], "keys", "{bad}");
+        }
+    }
+}

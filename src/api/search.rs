@@ -1,0 +1,320 @@
+//! `GET|POST /v1/tables/{table}/search`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+
+use super::context::{At, BodyParams, Context};
+use super::freshness::{self, Freshness, Stage};
+use super::openapi::Problems;
+use super::params::Params;
+use super::position::{Coverage, Positions};
+use super::problem::{Problem, Reason};
+use crate::config::ApiSettings;
+use crate::query::{Count, Hit, SearchAnswer, SearchRequest, SortKey, Table, leaf};
+use crate::task::TaskView;
+
+const DEFAULT_LIMIT: usize = 20;
+const MAX_SORT_KEYS: usize = 8;
+
+/// Parameters of a search in the URL.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes to OpenAPI what the handler takes from Params; a test holds them together")]
+pub(crate) struct SearchQuery {
+    /// The words a person types. Malformed input still answers, with a warning. Nothing: every record.
+    #[param(example = "walnut desk price:[10 TO 50]")]
+    q: Option<String>,
+    /// Strict and not scored; may be repeated, and all must hold.
+    #[param(value_type = Option<Vec<String>>, explode = true, example = json!(["stock:[1 TO *]"]))]
+    filter: Option<Vec<String>>,
+    /// Sort keys separated by commas: a field, `_score` or `_key`, with `-` in front for the largest first. Missing values
+    /// come last; ties end with the key.
+    #[param(example = "-price,title")]
+    sort: Option<String>,
+    /// Most hits (default 20, at most `api.max_hits`).
+    #[param(minimum = 1)]
+    limit: Option<usize>,
+    /// Members of the records to return, separated by commas; all by default.
+    fields: Option<String>,
+    /// `exact` (default): count all matches; `none`: do not, which is cheaper.
+    count: Option<String>,
+    /// `allow` (default): answer without the partitions that are elsewhere, and name them; `refuse`: answer 503.
+    partial: Option<String>,
+    /// Wait until these events are visible to search: `topic:partition:offset[,…]`.
+    at_least: Option<String>,
+    /// How long to wait for `at_least`, such as `500ms` or `2s` (default 1 s, at most `api.timeout`).
+    timeout: Option<String>,
+    /// `refuse` (default): answer 503 when partitions are not running or behind by more than `api.max_lag`; `allow`: answer
+    /// with what is there.
+    stale: Option<String>,
+}
+
+/// Parameters of a search as a JSON body: the same as in the URL, lists as arrays.
+#[derive(Debug, ToSchema)]
+#[schema(as = SearchRequest)]
+#[expect(dead_code, reason = "describes to OpenAPI what the handler takes from Params; a test holds them together")]
+pub(crate) struct SearchBody {
+    /// The words a person types. Malformed input still answers, with a warning. Nothing: every record.
+    #[schema(example = "walnut desk")]
+    q: Option<String>,
+    /// Strict and not scored; all must hold.
+    #[schema(example = json!(["stock:[1 TO *]"]))]
+    filter: Option<Vec<String>>,
+    /// Sort keys: a field, `_score` or `_key`, with `-` in front for the largest first.
+    #[schema(example = json!(["-price", "title"]))]
+    sort: Option<Vec<String>>,
+    /// Most hits (default 20, at most `api.max_hits`).
+    #[schema(minimum = 1)]
+    limit: Option<usize>,
+    /// Members of the records to return; all by default.
+    fields: Option<Vec<String>>,
+    /// `exact` (default) or `none`.
+    count: Option<String>,
+    /// `allow` (default) or `refuse` an answer without partitions that are elsewhere.
+    partial: Option<String>,
+    /// Wait until these events are visible to search: `topic:partition:offset` each.
+    at_least: Option<Vec<String>>,
+    /// How long to wait for `at_least` (default 1 s).
+    timeout: Option<String>,
+    /// `refuse` (default) or `allow` data that is stale.
+    stale: Option<String>,
+}
+
+/// Answer to a search.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SearchAnswer)]
+pub(crate) struct SearchResponse {
+    /// Hits in order.
+    hits: Vec<HitDto>,
+    /// Number of matches; null with `count=none`.
+    total: Option<u64>,
+    /// Time of the search itself, milliseconds, without waiting for freshness.
+    took_ms: f64,
+    /// What `q` had to be changed to be understood.
+    warnings: Vec<String>,
+    /// Partitions that could not answer.
+    missing_partitions: Vec<u32>,
+    /// What the records of the hits cover; never behind `position`. Where it is ahead, a record may have changed since it
+    /// was found.
+    store_position: Positions,
+    #[serde(flatten)]
+    coverage: Coverage,
+}
+
+/// A hit.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Hit)]
+pub(crate) struct HitDto {
+    /// Key of the record.
+    key: String,
+    /// BM25 score, when sorted by score.
+    score: Option<f32>,
+    /// The current record.
+    record: Map<String, Value>,
+}
+
+/// Searches a table
+///
+/// with parameters in the URL.
+#[utoipa::path(
+    get, path = "/v1/tables/{table}/search", tag = "search",
+    params(("table" = String, Path, description = "Name of the table"), SearchQuery),
+    responses((status = 200, body = SearchResponse), Problems)
+)]
+pub(crate) async fn by_url(
+    State(ctx): State<Context>,
+    At(name): At<String>,
+    params: Params,
+) -> Result<Json<SearchResponse>, Problem> {
+    answer(&ctx, &name, params).await
+}
+
+/// Searches a table
+///
+/// with parameters in a JSON body. They have the same names as in the URL, and may stand there too.
+#[utoipa::path(
+    post, path = "/v1/tables/{table}/search", tag = "search",
+    params(("table" = String, Path, description = "Name of the table")),
+    request_body = SearchBody,
+    responses((status = 200, body = SearchResponse), Problems)
+)]
+pub(crate) async fn by_body(
+    State(ctx): State<Context>,
+    At(name): At<String>,
+    BodyParams(params): BodyParams,
+) -> Result<Json<SearchResponse>, Problem> {
+    answer(&ctx, &name, params).await
+}
+
+async fn answer(ctx: &Context, name: &str, mut params: Params) -> Result<Json<SearchResponse>, Problem> {
+    let table = ctx.table(name)?;
+    let api = &ctx.state.settings.api;
+    let (request, partial) = search_params(&mut params, api)?;
+    let freshness = Freshness::take(&mut params, api.timeout)?;
+    params.finish()?;
+    freshness.check(&table)?;
+    let views = freshness::admit(&table, &freshness, Stage::Visible, api.max_lag, || needed(&table, partial)).await?;
+    let coverage = Coverage::of(ctx.instance(), &views);
+    let searched = Arc::clone(&table);
+    let (found, took_ms) = ctx
+        .searches
+        .run(move || {
+            let started = Instant::now();
+            let found = leaf::search(&searched, &request)?;
+            Ok((found, started.elapsed().as_secs_f64() * 1e3))
+        })
+        .await?;
+    let response = respond(found, took_ms, coverage, &table);
+    if !partial && !response.missing_partitions.is_empty() {
+        return Err(elsewhere(&response.missing_partitions));
+    }
+    Ok(Json(response))
+}
+
+/// Takes everything but freshness; also whether a partial answer will do.
+fn search_params(params: &mut Params, api: &ApiSettings) -> Result<(SearchRequest, bool), Problem> {
+    let request = SearchRequest {
+        q: params.text("q")?,
+        filter: params.list("filter")?.unwrap_or_default(),
+        sort: sort_keys(params.commas("sort")?.unwrap_or_default())?,
+        limit: params.integer("limit", 1..=api.max_hits)?.unwrap_or_else(|| DEFAULT_LIMIT.min(api.max_hits)),
+        fields: params.commas("fields")?,
+        count: params.choice("count", &[("exact", Count::Exact), ("none", Count::None)])?.unwrap_or_default(),
+    };
+    let partial = params.choice("partial", &[("allow", true), ("refuse", false)])?.unwrap_or(true);
+    Ok((request, partial))
+}
+
+fn sort_keys(words: Vec<String>) -> Result<Vec<SortKey>, Problem> {
+    let expected = "fields, `_score` or `_key`, each once, with `-` in front for the largest first";
+    if words.len() > MAX_SORT_KEYS {
+        let found = format!("{} sort keys", words.len());
+        return Err(Problem::parameter("sort", found, format_args!("at most {MAX_SORT_KEYS}")));
+    }
+    let mut seen = BTreeSet::new();
+    let mut keys = Vec::with_capacity(words.len());
+    for word in words {
+        let (descending, field) = match word.strip_prefix('-') {
+            Some(field) => (true, field),
+            None => (false, word.as_str()),
+        };
+        if field.is_empty() || !seen.insert(field.to_owned()) {
+            return Err(Problem::parameter("sort", format_args!("found `{word}`"), expected));
+        }
+        keys.push(SortKey { field: field.to_owned(), descending });
+    }
+    Ok(keys)
+}
+
+/// The tasks that a search asks: all that are here, and it takes at least one.
+fn needed(table: &Table, partial: bool) -> Result<Vec<Arc<TaskView>>, Problem> {
+    let tasks = table.tasks();
+    let missing = missing(table, &[]);
+    if tasks.is_empty() || (!partial && !missing.is_empty()) {
+        return Err(elsewhere(&missing));
+    }
+    Ok(tasks.values().cloned().collect())
+}
+
+fn elsewhere(missing: &[u32]) -> Problem {
+    let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    Problem::new(
+        Reason::NoOwner,
+        format!("this instance cannot answer for the partitions {}", names.join(", ")),
+        "try again in a moment; after a start or a rebalance partitions need a second to arrive",
+    )
+    .retry_after(1)
+    .with("missing_partitions", missing.to_vec())
+}
+
+/// The partitions without a task here, and those that did not answer.
+fn missing(table: &Table, silent: &[u32]) -> Vec<u32> {
+    let tasks = table.tasks();
+    (0..table.partitions).filter(|p| !tasks.contains_key(p) || silent.contains(p)).collect()
+}
+
+fn respond(found: SearchAnswer, took_ms: f64, mut coverage: Coverage, table: &Table) -> SearchResponse {
+    let mut store_position = Positions::default();
+    for (partition, covered) in &found.index {
+        coverage.position.add(*partition, &covered.sources);
+    }
+    for (partition, covered) in &found.store {
+        store_position.add(*partition, &covered.sources);
+    }
+    SearchResponse {
+        hits: found.hits.into_iter().map(hit).collect(),
+        total: found.total,
+        took_ms: (took_ms * 1e3).round() / 1e3,
+        warnings: found.warnings,
+        missing_partitions: missing(table, &found.missing_partitions),
+        store_position,
+        coverage,
+    }
+}
+
+fn hit(hit: Hit) -> HitDto {
+    // Keys are UTF-8: what is not was quarantined.
+    let key = String::from_utf8(hit.key).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+    HitDto { key, score: hit.score.filter(|s| s.is_finite()), record: hit.record }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+
+    fn parse(query: &str) -> Result<(SearchRequest, bool), Problem> {
+        let mut params = Params::from_uri(&format!("/x?{query}").parse().unwrap()).unwrap();
+        search_params(&mut params, &testing::settings().api)
+    }
+
+    #[test]
+    fn a_search_has_defaults_and_takes_what_is_given() {
+        let (request, partial) = parse("").unwrap();
+        assert_eq!((request.q, request.limit, request.count, partial), (None, 20, Count::Exact, true));
+        let query = "q=a&filter=x:1,2&filter=y:3&sort=-price,_key&limit=5&fields=a,b&count=none&partial=refuse";
+        let (request, partial) = parse(query).unwrap();
+        assert_eq!(request.filter, ["x:1,2", "y:3"]);
+        let key = |field: &str, descending| SortKey { field: field.to_owned(), descending };
+        assert_eq!(request.sort, [key("price", true), key("_key", false)]);
+        assert_eq!((request.limit, request.count, partial), (5, Count::None, false));
+        assert_eq!(request.fields.unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn limits_and_sort_keys_are_checked() {
+        for (query, parameter) in [
+            ("limit=0", "limit"),
+            ("limit=1001", "limit"),
+            ("sort=-", "sort"),
+            ("sort=a,-a", "sort"),
+            ("sort=a,b,c,d,e,f,g,h,i", "sort"),
+            ("count=maybe", "count"),
+            ("partial=yes", "partial"),
+        ] {
+            assert_eq!(parse(query).unwrap_err().body().more["parameter"], parameter, "{query}");
+        }
+    }
+
+    #[test]
+    fn the_documented_parameters_are_those_that_are_taken() {
+        let mut params = Params::default();
+        search_params(&mut params, &testing::settings().api).unwrap();
+        Freshness::take(&mut params, std::time::Duration::from_secs(10)).unwrap();
+        let documented = |names: Vec<String>| {
+            let mut names = names;
+            names.sort_unstable();
+            names
+        };
+        let url = SearchQuery::into_params(|| None).into_iter().map(|p| p.name).collect();
+        assert_eq!(documented(url), params.known());
+        assert_eq!(documented(testing::members::<SearchBody>()), params.known());
+    }
+}
