@@ -10,7 +10,7 @@
 //! 3. It is decoded into an event of its table: key, version, field values ([`record::decode`]).
 //! 4. What cannot be decoded, typed or placed is set aside for the quarantine topic, never dropped.
 //! 5. The current record of its key is looked up: overlay, cache, store ([`task`], [`store`]).
-//! 6. The event is merged into it by a pure function ([`record::merge`]).
+//! 6. The event is merged into it by a pure function ([`mod@record::merge`]).
 //! 7. The changed record joins the batch; the overlay shows it to the events that follow.
 //! 8. The commit thread writes changelog records, quarantine entries and a position record in one transaction.
 //! 9. Source offsets go into the same transaction, which is then committed: from here the batch is true.
