@@ -1,0 +1,326 @@
+//! A laboratory: a data directory, a broker, a configuration, and the built binary to run in it.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use keld::broker::kafka::{KafkaBroker, KafkaOptions};
+use keld::broker::local::{LocalBroker, LocalOptions};
+use keld::broker::{Broker, NewRecord, TopicPartition, TopicSpec};
+use keld::record::Partitioner;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::kafka::start_kafka;
+use super::workload::{Delivery, Workload};
+
+/// Partitions of every source topic.
+pub(crate) const PARTITIONS: u32 = 4;
+/// How long anything may take before a test gives up on it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+/// Records appended at a time.
+const CHUNK: usize = 5_000;
+
+/// Which broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    Local,
+    Kafka,
+}
+
+/// A laboratory. Topics are named `<name>.<topic>`, so that tests can share a Kafka.
+pub(crate) struct Lab {
+    pub(crate) dir: TempDir,
+    pub(crate) on: On,
+    pub(crate) name: String,
+    pub(crate) config: PathBuf,
+    pub(crate) sets: Vec<String>,
+    topics: Vec<String>,
+    bootstrap: Option<String>,
+}
+
+impl Lab {
+    /// With the configuration `config` of the repository (`catalog.toml`, `flights.toml`).
+    pub(crate) fn new(on: On, config: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(config);
+        Self::with_config(on, &std::fs::read_to_string(path).unwrap())
+    }
+
+    /// With a configuration given as text.
+    pub(crate) fn with_config(on: On, text: &str) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("keld.toml");
+        let mut topics = Vec::new();
+        let line = |line: &str| {
+            if let Some(topic) = line.strip_prefix("topic = \"").and_then(|r| r.strip_suffix('"')) {
+                topics.push(topic.to_owned());
+                return format!("topic = \"{name}.{topic}\"\n");
+            }
+            if line.starts_with("application =") { format!("application = \"{name}\"\n") } else { format!("{line}\n") }
+        };
+        let text: String = text.lines().map(line).collect();
+        std::fs::write(&config, text).unwrap();
+        let bootstrap = (on == On::Kafka).then(|| start_kafka().unwrap_or_else(|e| panic!("no Kafka: {e}")).bootstrap.clone());
+        topics.sort();
+        topics.dedup();
+        Self { dir, on, name, config, sets: Vec::new(), topics, bootstrap }
+    }
+
+    /// The real name of a source topic.
+    pub(crate) fn topic(&self, topic: &str) -> String {
+        format!("{}.{topic}", self.name)
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// A connection of the test's own. The embedded log has one user at a time: not while an instance runs.
+    pub(crate) fn broker(&self) -> Arc<dyn Broker> {
+        match &self.bootstrap {
+            None => {
+                let dir = self.data_dir().join(&self.name).join("log");
+                std::fs::create_dir_all(&dir).unwrap();
+                LocalBroker::open(&dir, LocalOptions::default()).unwrap()
+            }
+            Some(bootstrap) => KafkaBroker::connect(KafkaOptions {
+                bootstrap: bootstrap.clone(),
+                client: BTreeMap::new(),
+                application: "test".into(),
+                advertise: "test".into(),
+                consumer_bytes: 32 << 20,
+                producer_bytes: 32 << 20,
+                transaction_timeout: Duration::from_secs(10),
+                session_timeout: Duration::from_secs(10),
+            })
+            .unwrap(),
+        }
+    }
+
+    /// Creates the source topics and appends deliveries to them, while no instance runs (on the embedded log).
+    pub(crate) fn load(&self, deliveries: &[Delivery]) {
+        let broker = self.broker();
+        self.create_sources(&*broker);
+        let appender = broker.appender().unwrap();
+        for chunk in deliveries.chunks(CHUNK) {
+            appender.append(chunk.iter().map(|d| self.record(d)).collect()).unwrap();
+        }
+    }
+
+    pub(crate) fn create_sources(&self, broker: &dyn Broker) {
+        for topic in &self.topics {
+            let spec = TopicSpec {
+                name: self.topic(topic),
+                partitions: PARTITIONS,
+                replication: -1,
+                compacted: false,
+                settings: BTreeMap::new(),
+            };
+            broker.create_topic(&spec).unwrap();
+        }
+    }
+
+    /// A delivery as a producer with Java's partitioner writes it.
+    pub(crate) fn record(&self, d: &Delivery) -> NewRecord {
+        NewRecord {
+            topic: self.topic(&d.topic).into(),
+            partition: Partitioner::Murmur2.partition(d.key.as_bytes(), PARTITIONS).unwrap(),
+            key: Some(d.key.clone().into_bytes()),
+            payload: Some(d.body.clone().into_bytes()),
+            ..NewRecord::default()
+        }
+    }
+
+    /// Ends of the source topics' partitions.
+    pub(crate) fn ends(&self, broker: &dyn Broker) -> BTreeMap<(String, u32), i64> {
+        let each = |t: &String| (0..PARTITIONS).map(|p| (self.topic(t), p)).collect::<Vec<_>>();
+        let end = |(t, p): (String, u32)| {
+            let high = broker.watermarks(&TopicPartition::new(t.as_str(), p)).unwrap().high;
+            ((t, p), high)
+        };
+        self.topics.iter().flat_map(each).map(end).collect()
+    }
+
+    fn command(&self, what: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keld"));
+        command.arg(what).arg("--config").arg(&self.config).env_clear().env("RUST_BACKTRACE", "1");
+        command.args(["--set", &format!("instance.data_dir={}", self.data_dir().display())]);
+        if let Some(bootstrap) = &self.bootstrap {
+            command.args(["--set", "broker.kind=kafka", "--set", &format!("broker.bootstrap_servers={bootstrap}")]);
+        }
+        for set in &self.sets {
+            command.args(["--set", set]);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts `keld run` with further arguments and variables, without waiting for anything.
+    pub(crate) fn spawn(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Instance {
+        let mut command = self.command("run");
+        command.args(["--set", "instance.listen=127.0.0.1:0"]).args(arguments).envs(variables.iter().copied());
+        Instance::new(command.spawn().unwrap())
+    }
+
+    /// Starts `keld run` and waits until it listens.
+    pub(crate) fn start(&self) -> Instance {
+        let mut instance = self.spawn(&[], &[]);
+        instance.wait_listening();
+        instance
+    }
+
+    /// Runs `keld verify`, which must find nothing; its output.
+    pub(crate) fn verify(&self) -> String {
+        let done = self.command("verify").arg("--json").env("KELD_LOG", "warn").output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert!(done.status.success(), "keld verify: {}\n{out}\n{err}", done.status);
+        assert!(!out.is_empty(), "keld verify audited nothing");
+        out.into_owned()
+    }
+}
+
+/// A child process running the built binary.
+pub(crate) struct Instance {
+    pub(crate) child: Child,
+    pub(crate) address: Option<String>,
+    out: Option<BufReader<std::process::ChildStdout>>,
+    err: Arc<Mutex<String>>,
+    err_reader: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Instance {
+    fn new(mut child: Child) -> Self {
+        let out = child.stdout.take().map(BufReader::new);
+        let err = Arc::new(Mutex::new(String::new()));
+        let (into, mut from) = (err.clone(), child.stderr.take().unwrap());
+        let err_reader = std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(n @ 1..) = from.read(&mut chunk) {
+                into.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..n]));
+            }
+        });
+        Self { child, address: None, out, err, err_reader: Some(err_reader) }
+    }
+
+    /// Waits until it says where it listens; fails with its last words if it ends instead.
+    pub(crate) fn wait_listening(&mut self) {
+        let mut line = String::new();
+        while let Some(out) = &mut self.out {
+            line.clear();
+            if out.read_line(&mut line).unwrap() == 0 {
+                let status = self.child.wait().unwrap();
+                panic!("keld ended before it listened: {status}\n{}", self.stderr());
+            }
+            if let Some(address) = line.trim().strip_prefix("keld listens on ") {
+                self.address = Some(address.to_owned());
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        self.err.lock().unwrap().clone()
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.address.as_deref().expect("it listens"))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Polls `check` until it gives something; fails with `what` when patience ends or the process does.
+    pub(crate) fn wait_for<T>(&mut self, what: &str, mut check: impl FnMut(&Client) -> Option<T>) -> T {
+        let (client, until) = (self.client(), Instant::now() + PATIENCE);
+        loop {
+            if let Some(found) = check(&client) {
+                return found;
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("keld ended while waiting for {what}: {status}\n{}", self.stderr());
+            }
+            assert!(Instant::now() < until, "waiting for {what}: patience is at its end\n{}\n{}", client.get("/v1/status"), self.stderr());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until every task runs and shows everything up to `ends`.
+    pub(crate) fn wait_caught_up(&mut self, ends: &BTreeMap<(String, u32), i64>) -> Value {
+        self.wait_for("catching up", |client| {
+            let (status, body) = client.try_get("/v1/status").ok()?;
+            let status: Value = if status == 200 { serde_json::from_str(&body).ok()? } else { return None };
+            is_caught_up(&status, ends).then_some(status)
+        })
+    }
+
+    /// SIGKILL; nothing is finished.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let done = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        assert!(done.success());
+    }
+
+    /// Waits for the end of the process; status and everything it wrote to stderr.
+    pub(crate) fn wait_end(mut self) -> (ExitStatus, String) {
+        let until = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < until, "the process does not end\n{}", self.stderr());
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        if let Some(reader) = self.err_reader.take() {
+            reader.join().unwrap();
+        }
+        (status, self.stderr())
+    }
+
+    /// SIGTERM; it must finish cleanly.
+    pub(crate) fn stop(self) {
+        self.signal("TERM");
+        let (status, err) = self.wait_end();
+        assert!(status.success(), "keld did not stop cleanly: {status}\n{err}");
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // A test that failed leaves it running.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn is_caught_up(status: &Value, ends: &BTreeMap<(String, u32), i64>) -> bool {
+    let tasks = status["tasks"].as_array().unwrap();
+    let next = |task: &Value, which: &str, topic: &str| {
+        task[which][topic].as_str().and_then(|s| s.rsplit(':').next()?.parse::<i64>().ok())
+    };
+    ends.iter().all(|((topic, partition), end)| {
+        let task = tasks.iter().find(|t| t["partition"] == *partition && t["applied"].get(topic).is_some());
+        task.is_some_and(|t| {
+            t["phase"]["name"] == "running"
+                && next(t, "applied", topic) >= Some(*end)
+                && next(t, "visible", topic) >= Some(*end)
+        })
+    })
+}
+
+/// Loads a workload and gives the ends of its topics.
+pub(crate) fn loaded(lab: &Lab, workload: &Workload) -> BTreeMap<(String, u32), i64> {
+    lab.load(&workload.deliveries);
+    lab.ends(&*lab.broker())
+}
