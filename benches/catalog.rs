@@ -82,6 +82,9 @@ pub(crate) struct Options {
     /// Configuration of the table.
     #[arg(long, default_value = "config/catalog.toml")]
     pub(crate) config: PathBuf,
+    /// The binary to measure instead of the one just built.
+    #[arg(long)]
+    pub(crate) keld: Option<PathBuf>,
     /// Where broker and state go; removed afterwards unless it is given.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,

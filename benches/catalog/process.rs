@@ -89,7 +89,8 @@ impl Keld {
         let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let log = dir.join("keld.log");
         let output = File::create(&log)?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keld"));
+        let binary = options.keld.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_keld").into());
+        let mut command = Command::new(binary);
         command.args(["run", "--config"]).arg(root.join(&options.config)).current_dir(root);
         let settings = [
             "broker.kind=kafka".to_owned(),
@@ -99,6 +100,10 @@ impl Keld {
         ];
         for setting in settings.iter().chain(&options.set) {
             command.args(["--set", setting]);
+        }
+        // Settings come from the flags above alone.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KELD_") && name != "KELD_LOG") {
+            command.env_remove(name);
         }
         let started = Instant::now();
         let child = command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).spawn()?;
