@@ -183,7 +183,7 @@ fn a_document_that_speaks_of_nothing_is_caught() {
     let root = root();
     let makefile = "X ?= 1\ndemo: build\n\t@echo test: x\n";
     assert_eq!(documents::targets(makefile), ["demo"]);
-    none(&documents::commands("a", "it will make sense: `make demo`", makefile));
+    none(&documents::commands("a", "it will make sense: `make demo`, `x  # to make a y`", makefile));
     assert_eq!(documents::commands("a", "`make test`", makefile).len(), 1);
     assert_eq!(documents::commands("a", "```sh\nmake demo\nmake tset\n```", makefile).len(), 1);
     none(&documents::files("a", "`scripts/setup --tests`, `tests/architecture.rs::files_are_short`", &root));

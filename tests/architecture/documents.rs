@@ -12,12 +12,12 @@ pub(crate) fn targets(makefile: &str) -> Vec<&str> {
 pub(crate) fn commands(name: &str, text: &str, makefile: &str) -> Vec<String> {
     let known = targets(makefile);
     let mut found = Vec::new();
-    for snippet in code(text) {
-        for rest in snippet.split("make ").skip(1) {
-            let target: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
-            if !target.is_empty() && !known.contains(&target.as_str()) {
-                found.push(format!("{name} shows `make {target}`, which the Makefile does not have"));
-            }
+    let lines = code(text).into_iter().flat_map(str::lines).map(|l| l.split(" #").next().unwrap_or_default());
+    for command in lines.flat_map(|l| l.split(['&', ';', '|'])) {
+        let Some(rest) = command.trim().strip_prefix("make ") else { continue };
+        let target: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+        if !target.is_empty() && !known.contains(&target.as_str()) {
+            found.push(format!("{name} shows `make {target}`, which the Makefile does not have"));
         }
     }
     found

@@ -1,0 +1,38 @@
+# syntax=docker/dockerfile:1
+
+# ---- build: the dist profile (thin LTO, stripped) ----
+FROM rust:1.95-slim-bookworm AS build
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends build-essential clang libclang-dev pkg-config libssl-dev zlib1g-dev \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/target \
+    CARGO_TARGET_DIR=/target cargo build --locked --profile dist --bin keld \
+ && install -D -m 0755 /target/dist/keld /out/keld
+
+# ---- run ----
+FROM debian:bookworm-slim
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates curl libssl3 libstdc++6 zlib1g \
+ && rm -rf /var/lib/apt/lists/* \
+ && groupadd --system --gid 10001 keld \
+ && useradd --system --uid 10001 --gid keld --home-dir /var/lib/keld --create-home keld
+COPY --from=build /out/keld /usr/local/bin/keld
+COPY config /etc/keld
+COPY LICENSE /usr/share/doc/keld/LICENSE
+USER keld
+# On Kafka, KELD_INSTANCE__ADVERTISE has to say where clients and other instances reach this one.
+WORKDIR /var/lib/keld
+ENV KELD_CONFIG=/etc/keld/keld.toml \
+    KELD_INSTANCE__DATA_DIR=/var/lib/keld/state \
+    KELD_INSTANCE__LISTEN=0.0.0.0:7070 \
+    KELD_LOG_FORMAT=json
+VOLUME /var/lib/keld
+EXPOSE 7070
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
+  CMD curl -fsS http://127.0.0.1:7070/health/live || exit 1
+ENTRYPOINT ["keld"]
+CMD ["run"]

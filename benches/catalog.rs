@@ -1,0 +1,243 @@
+//! `make bench`: how fast Keld catches up and how fresh it is, beside a real Kafka on the same machine.
+//!
+//! 1. The reference workload is generated (once, cached) and loaded into a broker started for this run.
+//! 2. **Catch-up**: `keld run` starts with empty state; from all tasks running to the last event applied *and* searchable.
+//! 3. **Correctness**: every key of the workload is read back and compared with the expected records.
+//! 4. **Freshness**: events at a constant rate; from the call that produces a marker to the answer that shows it.
+//!
+//! Everything is measured from outside, over HTTP and `/proc`, so that another system could be measured the same way.
+
+#![expect(clippy::print_stdout, reason = "a benchmark's result is what it prints")]
+
+#[path = "catalog/client.rs"]
+mod client;
+#[path = "catalog/freshness.rs"]
+mod freshness;
+#[path = "catalog/load.rs"]
+mod load;
+#[path = "catalog/process.rs"]
+mod process;
+#[path = "catalog/report.rs"]
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+
+use client::Client;
+use process::{Kafka, Keld, Usage, usage};
+use report::{CatchUp, Report, Verified};
+
+/// What went wrong, in words; a benchmark has nobody who could react otherwise.
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Throughput and freshness of Keld beside a real Kafka.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "make bench ARGS=…")]
+pub(crate) struct Options {
+    /// Distinct events of the workload.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) events: u64,
+    /// Keys of the workload.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) keys: u64,
+    /// Seed of the workload.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// More flags for the generator, such as "--dup 0.3 --late 0.3 --skew 0.99".
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    pub(crate) workload: String,
+    /// How often to do it all, each time with a new broker and empty state.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) runs: usize,
+    /// Freshness: events a second; 0 leaves it out.
+    #[arg(long, default_value_t = 5_000)]
+    pub(crate) rate: u64,
+    /// Freshness: seconds with markers.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) seconds: u64,
+    /// Freshness: seconds at the same rate before the first marker.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) warm_up: u64,
+    /// Freshness: milliseconds between two markers.
+    #[arg(long, default_value_t = 25)]
+    pub(crate) marker_every: u64,
+    /// Freshness: least milliseconds between two looks for the same marker.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) look_every: u64,
+    /// Do not compare the records after the catch-up.
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+    /// A setting handed to `keld run`, such as processing.guarantee=at_least_once; may be repeated.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Append the result to benches/RESULTS.md.
+    #[arg(long)]
+    pub(crate) record: bool,
+    /// What to call the run in the report.
+    #[arg(long, default_value = "")]
+    pub(crate) label: String,
+    /// Configuration of the table.
+    #[arg(long, default_value = "config/catalog.toml")]
+    pub(crate) config: PathBuf,
+    /// The binary to measure instead of the one just built.
+    #[arg(long)]
+    pub(crate) keld: Option<PathBuf>,
+    /// Where broker and state go; removed afterwards unless it is given.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Passed by cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    match all_runs(&Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            println!("FAILED: records differ from what was expected");
+            ExitCode::FAILURE
+        }
+        Err(e) => {
+            println!("FAILED: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn all_runs(options: &Options) -> Result<bool> {
+    let data = workload(options)?;
+    let mut right = true;
+    for run in 1..=options.runs {
+        println!("== run {run} of {}", options.runs);
+        let report = one_run(options, &data)?;
+        let text = report.render(options);
+        println!("\n{text}");
+        right &= report.is_right();
+        if options.record {
+            report::record(&root().join("benches/RESULTS.md"), &text)?;
+        }
+    }
+    Ok(right)
+}
+
+/// The folder with events.tsv and expected.ndjson; generated unless it is there.
+fn workload(options: &Options) -> Result<PathBuf> {
+    let cache = match std::env::var_os("KELD_CACHE") {
+        Some(dir) => PathBuf::from(dir),
+        None => {
+            PathBuf::from(std::env::var_os("HOME").ok_or("neither KELD_CACHE nor HOME is set")?).join(".cache/keld")
+        }
+    };
+    let extra: String = options.workload.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
+    let name = format!("catalog-{}-{}-{}{extra}", options.events, options.keys, options.seed);
+    let dir = cache.join("workloads").join(name);
+    if dir.join("complete").exists() {
+        return Ok(dir);
+    }
+    println!("== generating {} events of {} keys, once, into {}", options.events, options.keys, dir.display());
+    let generated = Command::new(root().join("scripts/workload"))
+        .args(["catalog", "--events", &options.events.to_string(), "--keys", &options.keys.to_string()])
+        .args(["--seed", &options.seed.to_string()])
+        .args(options.workload.split_whitespace())
+        .arg("--out")
+        .arg(&dir)
+        .status()?;
+    if !generated.success() {
+        return Err("scripts/workload failed (above)".into());
+    }
+    std::fs::write(dir.join("complete"), "")?;
+    Ok(dir)
+}
+
+fn one_run(options: &Options, data: &Path) -> Result<Report> {
+    let scratch = tempfile::tempdir()?;
+    let dir = options.dir.clone().unwrap_or_else(|| scratch.path().to_owned());
+    std::fs::create_dir_all(&dir)?;
+    let kafka = Kafka::start(&root(), &dir.join("kafka"))?;
+    load::create_topics(&kafka.bootstrap, &["catalog", "pricing", "stock"], 4)?;
+    let events = load::Events::read(&data.join("events.tsv"))?;
+    let since = Instant::now();
+    let loaded = load::produce_all(&kafka.bootstrap, &events)?;
+    println!("   loaded {loaded} events in {:.1} s", since.elapsed().as_secs_f64());
+
+    let mut keld = Keld::start(options, &root(), &dir, &kafka.bootstrap)?;
+    let client = Client::new(&keld.url, "products");
+    let catch_up = catch_up(&client, &mut keld, &kafka, loaded)?;
+    println!("   caught up: {:.0} events/s", catch_up.rate());
+    let verified = match options.no_verify {
+        true => None,
+        false => Some(verify(&client, data, &events)?),
+    };
+    let freshness = match options.rate {
+        0 => None,
+        _ => Some(freshness::measure(options, &client, &kafka, &keld, &events)?),
+    };
+    let peak_rss = usage(keld.pid())?.peak_rss;
+    keld.stop()?;
+    Ok(Report { catch_up, verified, freshness, peak_rss })
+}
+
+/// Waits until everything loaded is applied and searchable.
+fn catch_up(client: &Client, keld: &mut Keld, kafka: &Kafka, target: u64) -> Result<CatchUp> {
+    let started = keld.started;
+    let (mut running, mut applied_at) = (None, None);
+    let mut shown = Instant::now();
+    loop {
+        let now = Instant::now();
+        if let Some(progress) = client.progress() {
+            if running.is_none() && (progress.all_running || progress.applied > 0) {
+                running = Some((now, usage(keld.pid())?, usage(kafka.pid)?));
+            }
+            if applied_at.is_none() && progress.applied >= target {
+                applied_at = Some(now);
+            }
+            if progress.visible >= target
+                && let (Some((from, keld_from, kafka_from)), Some(applied_at)) = (running, applied_at)
+            {
+                let (keld_to, kafka_to) = (usage(keld.pid())?, usage(kafka.pid)?);
+                return Ok(CatchUp {
+                    events: target,
+                    start_up: from - started,
+                    applied: applied_at - from,
+                    searchable: now - from,
+                    keld: keld_to.since(&keld_from),
+                    keld_whole: keld_to.since(&Usage::default()),
+                    kafka: kafka_to.since(&kafka_from),
+                });
+            }
+            if shown.elapsed() > Duration::from_secs(5) {
+                println!("   applied {}, searchable {} of {target}", progress.applied, progress.visible);
+                shown = now;
+            }
+        }
+        keld.check_alive()?;
+        if started.elapsed() > Duration::from_secs(1_800) {
+            return Err("not caught up after half an hour".into());
+        }
+        std::thread::sleep((now + Duration::from_millis(20)).saturating_duration_since(Instant::now()));
+    }
+}
+
+/// Compares every key that the workload ever mentions with what is expected of it.
+fn verify(client: &Client, data: &Path, events: &load::Events) -> Result<Verified> {
+    let expected = load::expected(&data.join("expected.ndjson"), "sku")?;
+    let keys = events.keys();
+    let mut verified = Verified::new(keys.len(), expected.len());
+    for chunk in keys.chunks(500) {
+        for (key, found) in client.records(chunk)? {
+            let want = expected.get(&key);
+            if found.as_ref() != want {
+                verified.note(&key, want, found.as_ref());
+            }
+        }
+    }
+    verified.searchable = client.count("")?;
+    Ok(verified)
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
