@@ -158,7 +158,7 @@ fn open_error(dir: &Path, cause: rocksdb::Error) -> Error {
     let text = cause.to_string();
     let at = dir.display();
     if text.contains("lock hold by current process") || text.contains("While lock file") && !unwritable(&text) {
-        return Error::refused(format!("the broker directory {at} is in use by another process"))
+        return Error::refused(format!("the broker directory {at} is in use already"))
             .because(cause)
             .advise("only one instance can own a local broker: stop the other one or choose another directory");
     }
