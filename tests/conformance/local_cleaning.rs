@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use keld::Kind;
 use keld::broker::local::{LocalBroker, LocalOptions};
 use keld::broker::{Broker, NewRecord, Offset, TopicPartition, TopicSpec, Watermarks};
 
-use crate::harness::{Read, poll_error, read_to_end, record, spec};
+use crate::harness::{PATIENCE, Read, poll_error, read_to_end, record, spec};
 
 fn open(dir: &Path) -> Arc<LocalBroker> {
     // A pass of the cleaner holds 16 keys: every test of it takes several.
@@ -191,6 +192,28 @@ fn only_compacted_topics_are_cleaned_and_only_others_expire() {
     broker.create_topic(&spec("plain", 1, false)).unwrap();
     assert_eq!(broker.compact_now("plain").unwrap_err().kind(), Kind::BadRequest);
     assert_eq!(read(&broker, &tp, 0).len(), 1);
+}
+
+#[test]
+fn housekeeping_works_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LocalOptions { housekeeping_interval: Duration::from_millis(5), ..LocalOptions::default() };
+    let broker = LocalBroker::open(dir.path(), options).unwrap();
+    let settings = BTreeMap::from([("segment.bytes".to_owned(), "1".to_owned())]);
+    for (name, compacted) in [("plain", false), ("compacted", true)] {
+        let settings = settings.clone().into_iter().chain([("retention.bytes".to_owned(), "1".to_owned())]).collect();
+        broker.create_topic(&TopicSpec { settings, ..spec(name, 1, compacted) }).unwrap();
+    }
+    let (plain, compacted) = (TopicPartition::new("plain", 0), TopicPartition::new("compacted", 0));
+    let appender = broker.appender().unwrap();
+    appender.append(vec![record(&plain, "a"), record(&plain, "b")]).unwrap();
+    appender.append(vec![record(&compacted, "a"), record(&compacted, "b")]).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while marks(&broker, &plain) != (1, 2) || read(&broker, &compacted, 0).len() != 1 {
+        assert!(Instant::now() < deadline, "nothing happened within {PATIENCE:?}");
+        thread::yield_now();
+    }
+    assert_eq!(read(&broker, &compacted, 0)[0].text(), "b");
 }
 
 /// What a reader has at the end it was told is what the log said there, whatever was cleaned away meanwhile.

@@ -7,7 +7,7 @@ use keld::Kind;
 use keld::broker::local::{LocalBroker, LocalOptions};
 use keld::broker::{Broker, NewRecord, TopicPartition, TopicSpec};
 
-use crate::harness::{Harness, kind, local, record, settle, spec};
+use crate::harness::{Harness, kind, local, read_to_end, record, settle, spec};
 
 fn open(options: LocalOptions) -> (tempfile::TempDir, std::sync::Arc<LocalBroker>) {
     let dir = tempfile::tempdir().unwrap();
@@ -95,6 +95,40 @@ fn a_commit_after_another_member_joined_demands_an_abort_though_its_offsets_were
     producer.abort().unwrap();
     assert_eq!(h.broker.watermarks(&target).unwrap().high, 0);
     assert_eq!(h.committed(&source), None);
+}
+
+#[test]
+fn a_busy_partition_does_not_keep_the_others_waiting() {
+    let h: Harness = local("fair");
+    let tps = h.topic("t", 3);
+    h.append(&tps[0], &["busy"; 1000]);
+    h.append(&tps[1], &["calm"; 2]);
+    h.append(&tps[2], &["busy"; 1000]);
+    let mut consumer = h.consumer(&tps.iter().map(|tp| (tp.clone(), 0)).collect::<Vec<_>>());
+    let mut counts = [0; 3];
+    let given = consumer.poll(30, Duration::ZERO, &mut |m| counts[m.partition as usize] += 1).unwrap();
+    assert_eq!((given, counts[1]), (30, 2), "{counts:?}");
+    assert!(counts[0] >= 10 && counts[2] >= 10, "{counts:?}");
+    // Even one at a time, each has its turn.
+    let mut turns = [0; 3];
+    for _ in 0..10 {
+        consumer.poll(1, Duration::ZERO, &mut |m| turns[m.partition as usize] += 1).unwrap();
+    }
+    assert!(turns[0] >= 3 && turns[2] >= 3, "{turns:?}");
+}
+
+#[test]
+fn what_outlives_the_broker_can_read_but_not_write() {
+    let (_dir, broker) = open(LocalOptions::default());
+    broker.create_topic(&spec("t", 1, false)).unwrap();
+    let tp = TopicPartition::new("t", 0);
+    let appender = broker.appender().unwrap();
+    appender.append(vec![record(&tp, "v")]).unwrap();
+    let mut reader = broker.reader(&tp, 0).unwrap();
+    drop(broker);
+    let error = appender.append(vec![record(&tp, "late")]).unwrap_err();
+    assert!(error.to_string().contains("closed"), "{error}");
+    assert_eq!(read_to_end(&mut *reader).0.len(), 1);
 }
 
 #[test]

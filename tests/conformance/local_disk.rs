@@ -1,6 +1,6 @@
 //! The embedded broker on a disk that is taken, foreign, damaged, read-only or full.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use keld::broker::local::{LocalBroker, LocalOptions};
@@ -53,6 +53,54 @@ fn a_damaged_directory_is_reported_as_corrupt() {
     let error = LocalBroker::open(dir.path(), options()).unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt, "{error}");
     assert_helpful(&error, dir.path());
+}
+
+/// The one write-ahead log in a directory, and its bytes without the zeros that were allocated ahead.
+fn write_ahead_log(dir: &Path) -> (PathBuf, Vec<u8>) {
+    let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    let mut logs: Vec<_> = entries.filter(|p| p.extension().is_some_and(|e| e == "log")).collect();
+    assert_eq!(logs.len(), 1, "{logs:?}");
+    let path = logs.remove(0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes.truncate(bytes.iter().rposition(|b| *b != 0).unwrap() + 1);
+    (path, bytes)
+}
+
+/// A directory with three acknowledged records that are in the write-ahead log only.
+fn three_records() -> (tempfile::TempDir, TopicPartition) {
+    let dir = tempfile::tempdir().unwrap();
+    let tp = TopicPartition::new("t", 0);
+    let broker = LocalBroker::open(dir.path(), options()).unwrap();
+    broker.create_topic(&spec("t", 1, false)).unwrap();
+    for value in ["first", "second", "third"] {
+        broker.appender().unwrap().append(vec![record(&tp, value)]).unwrap();
+    }
+    (dir, tp)
+}
+
+#[test]
+fn damage_in_the_middle_of_the_write_ahead_log_is_not_taken_for_its_end() {
+    let (dir, _) = three_records();
+    let (path, mut bytes) = write_ahead_log(dir.path());
+    let at = bytes.windows(6).position(|w| w == b"second").unwrap();
+    bytes[at] ^= 0xff;
+    std::fs::write(&path, bytes).unwrap();
+    let error = LocalBroker::open(dir.path(), options()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    assert_helpful(&error, dir.path());
+}
+
+#[test]
+fn a_write_that_a_crash_cut_short_is_forgotten_whole() {
+    let (dir, tp) = three_records();
+    let (path, bytes) = write_ahead_log(dir.path());
+    let at = bytes.windows(5).position(|w| w == b"third").unwrap();
+    std::fs::write(&path, &bytes[..at + 2]).unwrap();
+    let broker = LocalBroker::open(dir.path(), options()).unwrap();
+    let read = read_to_end(&mut *broker.reader(&tp, 0).unwrap()).0;
+    assert_eq!(read.iter().map(|r| r.text()).collect::<Vec<_>>(), ["first", "second"]);
+    assert_eq!(broker.watermarks(&tp).unwrap().high, 2);
+    assert_eq!(broker.appender().unwrap().append(vec![record(&tp, "again")]).unwrap(), [2]);
 }
 
 #[test]

@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, ErrorKind, Options,
-    WriteBatch, WriteBufferManager, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, ErrorKind,
+    Options, WriteBatch, WriteBufferManager, WriteOptions,
 };
 
 use super::LocalOptions;
@@ -134,6 +134,8 @@ fn database_options(options: &LocalOptions) -> (Options, Vec<(&'static str, Opti
     let mut db = Options::default();
     db.create_if_missing(true);
     db.create_missing_column_families(true);
+    // A torn tail is what a crash leaves behind; damage before it is an error and not, as by default, a silent end.
+    db.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     db.set_max_background_jobs(2);
     db.set_max_total_wal_size(memory.max(64 * MIB));
     db.set_keep_log_file_num(4);
@@ -158,7 +160,7 @@ fn open_error(dir: &Path, cause: rocksdb::Error) -> Error {
     let text = cause.to_string();
     let at = dir.display();
     if text.contains("lock hold by current process") || text.contains("While lock file") && !unwritable(&text) {
-        return Error::refused(format!("the broker directory {at} is in use by another process"))
+        return Error::refused(format!("the broker directory {at} is in use already"))
             .because(cause)
             .advise("only one instance can own a local broker: stop the other one or choose another directory");
     }

@@ -72,3 +72,44 @@ impl Housekeeping {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{LocalBroker, LocalOptions};
+    use crate::broker::{Broker, NewRecord, Progress, TopicPartition, TopicSpec};
+
+    #[test]
+    fn a_file_that_ends_with_the_first_record_of_the_log_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = LocalBroker::open(dir.path(), LocalOptions::default()).unwrap();
+        let settings = [("segment.bytes", "1"), ("retention.bytes", "1")];
+        let spec = TopicSpec {
+            name: "t".into(),
+            partitions: 1,
+            replication: 1,
+            compacted: false,
+            settings: settings.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        };
+        broker.create_topic(&spec).unwrap();
+        let append = |n: usize| {
+            let record = NewRecord { topic: "t".into(), ..NewRecord::default() };
+            broker.appender().unwrap().append(vec![record; n]).unwrap();
+        };
+        let live_files =
+            || broker.shared.db.raw.live_files().unwrap().iter().filter(|f| f.column_family_name == "log").count();
+        append(6);
+        // One file below level 0 with the records 0 to 5.
+        let (db, log) = (&broker.shared.db.raw, broker.shared.db.log().unwrap());
+        db.compact_range_cf(log, None::<&[u8]>, None::<&[u8]>);
+        assert_eq!(live_files(), 1);
+        assert_eq!(broker.run_retention_now().unwrap(), 5);
+        let mut offsets = Vec::new();
+        let mut reader = broker.reader(&TopicPartition::new("t", 0), 5).unwrap();
+        let progress = reader.read(9, Default::default(), &mut |m| offsets.push(m.offset)).unwrap();
+        assert_eq!((progress, offsets), (Progress::End { to: 6 }, vec![5]));
+        // Once nothing of it is needed it goes, without waiting for a compaction.
+        append(1);
+        assert_eq!(broker.run_retention_now().unwrap(), 1);
+        assert_eq!(live_files(), 0);
+    }
+}

@@ -380,3 +380,68 @@ fn load_segments(db: &Db) -> Result<FxHashMap<(u32, u32), Segments>> {
 fn touching(list: &VecDeque<Segment>) -> bool {
     list.iter().zip(list.iter().skip(1)).all(|(a, b)| a.end == b.base)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{LocalBroker, LocalOptions};
+    use super::*;
+    use crate::broker::{Broker, NewRecord, TopicPartition};
+
+    /// What a producer hands over after its own looks at epoch and generation, which a takeover may overtake.
+    fn append(broker: &LocalBroker, fence: Option<Fence>, positions: Option<Positions>) -> Result<Vec<Offset>> {
+        let mut records = RecordBuffer::default();
+        records.push(broker.shared.topics.partition("t", 0)?, &NewRecord::default());
+        let append = Append { records, positions, fence };
+        broker.shared.ask(|reply| Request::Append(append, reply)).map(|done| done.offsets)
+    }
+
+    fn open() -> (tempfile::TempDir, Arc<LocalBroker>) {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = LocalBroker::open(dir.path(), LocalOptions::default()).unwrap();
+        let spec = TopicSpec {
+            name: "t".into(),
+            partitions: 1,
+            replication: 1,
+            compacted: false,
+            settings: Default::default(),
+        };
+        broker.create_topic(&spec).unwrap();
+        (dir, broker)
+    }
+
+    #[test]
+    fn a_batch_that_waited_while_its_producer_was_fenced_is_not_written() {
+        let (_dir, broker) = open();
+        let fence = |_| broker.shared.ask(|reply| Request::Fence("id".into(), reply)).unwrap();
+        let [old, new] = [0, 1].map(fence);
+        assert_eq!(append(&broker, Some(old), None).unwrap_err().kind(), Kind::Fenced);
+        assert_eq!(append(&broker, Some(new), None).unwrap(), [0]);
+    }
+
+    #[test]
+    fn a_batch_that_waited_while_its_group_moved_on_is_not_written() {
+        let (_dir, broker) = open();
+        let group = broker.shared.group("g");
+        let positions = |_| {
+            let generation = broker.shared.ask(|reply| Request::Advance(group.clone(), reply)).unwrap();
+            let list = vec![(broker.shared.topics.partition("t", 0).unwrap(), 5)];
+            Positions { group: group.clone(), generation, list }
+        };
+        let [old, new] = [0, 1].map(positions);
+        let tp = [TopicPartition::new("t", 0)];
+        assert_eq!(append(&broker, None, Some(old)).unwrap_err().kind(), Kind::AbortRequired);
+        assert_eq!((broker.watermarks(&tp[0]).unwrap().high, broker.committed("g", &tp).unwrap()), (0, vec![]));
+        assert_eq!(append(&broker, None, Some(new)).unwrap(), [0]);
+        assert_eq!(broker.committed("g", &tp).unwrap(), [(tp[0].clone(), 5)]);
+    }
+
+    #[test]
+    fn an_epoch_survives_opening_again() {
+        let (dir, broker) = open();
+        let fence = |broker: &LocalBroker| broker.shared.ask(|reply| Request::Fence("id".into(), reply)).unwrap();
+        assert_eq!((fence(&broker).mine, fence(&broker).mine), (1, 2));
+        drop(broker);
+        let broker = LocalBroker::open(dir.path(), LocalOptions::default()).unwrap();
+        assert_eq!(fence(&broker).mine, 3);
+    }
+}

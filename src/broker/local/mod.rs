@@ -1,7 +1,7 @@
 //! The embedded log: one RocksDB, one instance, the semantics of the contract.
 //!
 //! - A transaction is one write batch: its records, its positions and nothing else, durable and visible at once.
-//! - One thread writes ([`log`]); it numbers the records, so the order of the log is the order of its work.
+//! - One thread writes (`log.rs`); it numbers the records, so the order of the log is the order of its work.
 //! - What is acknowledged is on the disk (fsync), and nothing that is not can be read.
 //! - Nothing of an open transaction is ever in the log: the last stable offset *is* the high watermark.
 //!
