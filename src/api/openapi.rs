@@ -64,6 +64,7 @@ pub(crate) fn routes() -> (axum::Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(tables::get))
         .routes(routes!(records::get))
         .routes(routes!(records::get_many))
+        .route("/v1/tables/{table}/records/get", axum::routing::get(records::get_named_get))
         .routes(routes!(search::by_url, search::by_body))
         .routes(routes!(ingest::append))
         .routes(routes!(status::status))

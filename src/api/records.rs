@@ -102,13 +102,26 @@ pub(crate) struct RecordEntry {
 pub(crate) async fn get(
     State(ctx): State<Context>,
     At((name, key)): At<(String, String)>,
-    mut params: Params,
+    params: Params,
 ) -> Result<Json<RecordAnswer>, Problem> {
-    let table = ctx.table(&name)?;
+    get_one(&ctx, &name, key, params).await
+}
+
+/// `GET …/records/get`: the record whose key is `get`, for the path of the multi-get hides it from the route above.
+pub(crate) async fn get_named_get(
+    State(ctx): State<Context>,
+    At(name): At<String>,
+    params: Params,
+) -> Result<Json<RecordAnswer>, Problem> {
+    get_one(&ctx, &name, "get".to_owned(), params).await
+}
+
+async fn get_one(ctx: &Context, name: &str, key: String, mut params: Params) -> Result<Json<RecordAnswer>, Problem> {
+    let table = ctx.table(name)?;
     let (fields, freshness) = record_params(&mut params, ctx.state.settings.api.timeout)?;
     params.finish()?;
     freshness.check(&table)?;
-    let (coverage, mut records) = read(&ctx, table, vec![key.clone()], fields, freshness).await?;
+    let (coverage, mut records) = read(ctx, table, vec![key.clone()], fields, freshness).await?;
     match records.pop().flatten() {
         Some(record) => Ok(Json(RecordAnswer { key, record, coverage })),
         None => Err(Problem::new(

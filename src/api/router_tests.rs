@@ -38,6 +38,9 @@ async fn every_refusal_is_a_problem_that_says_why() {
         ("GET", "/v1/tables/x", "", 404, "no_such_table"),
         ("GET", "/v1/tables/x/search?q=1", "", 404, "no_such_table"),
         ("GET", "/v1/tables/x/records/k", "", 404, "no_such_table"),
+        // The record whose key is `get`, beside `POST …/records/get`.
+        ("GET", "/v1/tables/x/records/get", "", 404, "no_such_table"),
+        ("DELETE", "/v1/tables/x/records/get", "", 405, "method_not_allowed"),
         ("GET", "/v1/tables?nonsense=1", "", 400, "bad_request"),
         ("GET", "/v1/tables/%FF/search", "", 400, "bad_request"),
         ("POST", "/v1/tables/x/search", "{", 400, "bad_request"),
@@ -84,7 +87,7 @@ async fn handlers_that_panic_or_linger_answer_problems() {
     api.timeout = std::time::Duration::from_millis(20);
     let routes = Router::new()
         .route("/panic", get(|| async { panic!("as meant") as () }))
-        .route("/linger", get(|| std::future::pending::<()>()));
+        .route("/linger", get(std::future::pending::<()>));
     let app = layers::wrap(routes, &api);
     let panicked = ask(&app, request("GET", "/panic", "")).await;
     assert_eq!(json(panicked).await["reason"], "internal");
