@@ -13,7 +13,7 @@ use super::openapi::Problems;
 use super::params::Params;
 use super::problem::{Problem, Reason};
 use super::status::resident;
-use crate::metrics::{PartLabel, TaskLabels};
+use crate::metrics::{PartLabel, TableLabel, TaskLabels};
 use crate::task::Phase;
 
 /// What [`Metrics::encode`](crate::metrics::Metrics::encode) writes.
@@ -103,6 +103,10 @@ fn update_gauges(state: &ApiState) {
     metrics.lag.clear();
     metrics.store_bytes.clear();
     for (name, table) in state.tables.iter() {
+        let (label, index) = (TableLabel { table: name.clone() }, table.index.stats());
+        metrics.index_documents.get_or_create(&label).set(signed(index.documents));
+        metrics.index_segments.get_or_create(&label).set(signed(index.segments));
+        metrics.index_bytes.get_or_create(&label).set(signed(index.bytes));
         for view in table.tasks().values() {
             let labels = TaskLabels { table: name.clone(), partition: view.partition };
             metrics.lag.get_or_create(&labels).set(view.lag().values().sum());

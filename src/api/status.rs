@@ -15,7 +15,6 @@ use super::position::{last_events, role_word};
 use super::problem::Problem;
 use crate::config::{BrokerKind, MemoryPlan};
 use crate::query::Table;
-use crate::record::Outcome;
 use crate::task::{Phase, TaskView};
 
 /// This instance, as of now.
@@ -127,13 +126,13 @@ pub(crate) struct TableStatus {
     partitions: u32,
     /// Partitions that are not on this instance.
     missing_partitions: Vec<u32>,
-    /// Records on this instance, approximately; tombstones may be counted.
+    /// Documents of the index: records with something to show.
     documents: u64,
     /// Bytes of the stores on disk.
     store_bytes: u64,
     /// Unread events.
     lag: i64,
-    /// What became of the events of each source, since this instance started.
+    /// What became of the events of each source in the tasks here, since the beginning: it survives restarts.
     accounting: BTreeMap<String, Accounting>,
 }
 
@@ -242,7 +241,7 @@ fn summary(table: &Table, here: &[TaskStatus]) -> TableStatus {
         name: table.def.name.clone(),
         partitions: table.partitions,
         missing_partitions: (0..table.partitions).filter(|p| !present(p)).collect(),
-        documents: here.iter().map(|t| t.records).sum(),
+        documents: table.index.stats().documents,
         store_bytes: here.iter().map(|t| t.store_bytes).sum(),
         lag: here.iter().map(|t| t.lag).sum(),
         accounting: accounting(table),
@@ -250,15 +249,22 @@ fn summary(table: &Table, here: &[TaskStatus]) -> TableStatus {
 }
 
 fn accounting(table: &Table) -> BTreeMap<String, Accounting> {
-    let sources = table.def.sources.iter().zip(&table.metrics.sources);
-    let count = |(source, metrics): (&crate::record::SourceDef, &crate::metrics::SourceMetrics)| {
-        let of = |outcome| metrics.of(outcome).get();
-        let (applied, duplicate) = (of(Outcome::Applied), of(Outcome::Duplicate));
-        let (stale, quarantined) = (of(Outcome::Stale), of(Outcome::Quarantined));
-        let consumed = applied + duplicate + stale + quarantined;
-        (source.name.clone(), Accounting { consumed, applied, duplicate, stale, quarantined })
-    };
-    sources.map(count).collect()
+    let mut sums: BTreeMap<String, crate::store::Accounting> =
+        table.def.sources.iter().map(|s| (s.name.clone(), crate::store::Accounting::default())).collect();
+    for task in table.tasks().values() {
+        for (source, account) in task.progress().accounting {
+            sums.entry(source).or_default().add(&account);
+        }
+    }
+    sums.into_iter().map(|(source, account)| (source, Accounting::of(account))).collect()
+}
+
+impl Accounting {
+    fn of(a: crate::store::Accounting) -> Self {
+        let consumed = a.consumed();
+        let crate::store::Accounting { applied, duplicate, stale, quarantined } = a;
+        Self { consumed, applied, duplicate, stale, quarantined }
+    }
 }
 
 #[cfg(test)]

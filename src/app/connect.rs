@@ -16,7 +16,7 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Connects to the broker that the settings name, and waits until it answers; says so while it does not.
-pub fn connect(settings: &Settings, memory: &MemoryPlan, health: &Health) -> Result<Arc<dyn Broker>> {
+pub(super) fn connect(settings: &Settings, memory: &MemoryPlan, health: &Health) -> Result<Arc<dyn Broker>> {
     let broker: Arc<dyn Broker> = match settings.broker.kind {
         BrokerKind::Local => {
             let dir = settings.instance.data_dir.join(&settings.application).join("log");

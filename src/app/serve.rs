@@ -14,14 +14,14 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// A running server.
 #[derive(Debug)]
-pub struct Server {
+pub(super) struct Server {
     runtime: Runtime,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<()>,
 }
 
 /// Binds the address.
-pub fn bind(address: SocketAddr) -> Result<TcpListener> {
+pub(super) fn bind(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).map_err(|e| {
         let advice = if e.kind() == std::io::ErrorKind::AddrInUse {
             "another process listens there: stop it, or set instance.listen to another port"
@@ -34,7 +34,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener> {
 
 impl Server {
     /// Serves on `listener`.
-    pub fn start(listener: TcpListener, state: ApiState) -> Result<Self> {
+    pub(super) fn start(listener: TcpListener, state: ApiState) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("http")
@@ -57,7 +57,7 @@ impl Server {
     }
 
     /// Takes no more requests, lets those under way end for a while.
-    pub fn stop(self) {
+    pub(super) fn stop(self) {
         self.stop.cancel();
         let _ = self.runtime.block_on(async { tokio::time::timeout(DRAIN, self.served).await });
         self.runtime.shutdown_timeout(Duration::from_secs(1));

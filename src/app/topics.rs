@@ -16,24 +16,24 @@ const QUARANTINE_PARTITIONS: u32 = 4;
 
 /// What the topics turned out to be.
 #[derive(Clone, Debug, Default)]
-pub struct Topics {
+pub(super) struct Topics {
     /// Partitions by table.
-    pub partitions: BTreeMap<String, u32>,
+    pub(super) partitions: BTreeMap<String, u32>,
     /// Partitions of the quarantine topic.
-    pub quarantine_partitions: u32,
+    pub(super) quarantine_partitions: u32,
     max_message: BTreeMap<String, u64>,
 }
 
 impl Topics {
     /// Largest stored record of a table, bytes.
-    pub fn max_record(&self, table: &str) -> usize {
+    pub(super) fn max_record(&self, table: &str) -> usize {
         let most = self.max_message.get(table).copied().unwrap_or(DEFAULT_MAX_MESSAGE);
         usize::try_from(most.saturating_sub(RECORD_OVERHEAD)).unwrap_or(usize::MAX)
     }
 }
 
 /// Checks or makes every topic of the application. An audit makes nothing.
-pub fn ensure(settings: &Settings, broker: &dyn Broker, audit: bool) -> Result<Topics> {
+pub(super) fn ensure(settings: &Settings, broker: &dyn Broker, audit: bool) -> Result<Topics> {
     let mut topics = Topics::default();
     for def in &settings.tables {
         let partitions = sources(settings, broker, def, audit)?;
