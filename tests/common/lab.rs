@@ -67,7 +67,7 @@ impl Lab {
         };
         let text: String = text.lines().map(line).collect();
         std::fs::write(&config, text).unwrap();
-        let bootstrap = (on == On::Kafka).then(|| start_kafka().unwrap_or_else(|e| panic!("no Kafka: {e}")).bootstrap.clone());
+        let bootstrap = (on == On::Kafka).then(|| start_kafka().unwrap_or_else(|| panic!("there is no Kafka")).bootstrap.clone());
         topics.sort();
         topics.dedup();
         Self { dir, on, name, config, sets: Vec::new(), topics, bootstrap }

@@ -43,7 +43,7 @@ pub(crate) fn by_search(client: &Client, table: &str, key_field: &str, workload:
     let keys: Vec<&String> = workload.expected.keys().collect();
     std::thread::scope(|scope| {
         for part in keys.chunks(keys.len().div_ceil(SEARCHERS).max(1)) {
-            scope.spawn(|| {
+            scope.spawn(move || {
                 for key in part {
                     let filter = escape(&format!("{key_field}:\"{key}\""));
                     let answer = client.get(&format!("/v1/tables/{table}/search?filter={filter}&limit=2"));
