@@ -134,9 +134,21 @@ impl Metrics {
             quarantined: family!("quarantined", "Quarantined events by reason", Family::default()),
             commits: family!("commits", "Commits", Counter::default()),
             aborts: family!("commit_aborts", "Commits aborted and rolled back", Counter::default()),
-            steps: timed!("commit_step", "Time of a commit step", Family::new_with_constructor(seconds as fn() -> Histogram)),
-            applied_after: timed!("applied_after", "Oldest event of a batch: broker timestamp to applied", Family::new_with_constructor(seconds as fn() -> Histogram)),
-            visible_after: timed!("visible_after", "Oldest event of a batch: broker timestamp to searchable", Family::new_with_constructor(seconds as fn() -> Histogram)),
+            steps: timed!(
+                "commit_step",
+                "Time of a commit step",
+                Family::new_with_constructor(seconds as fn() -> Histogram)
+            ),
+            applied_after: timed!(
+                "applied_after",
+                "Oldest event of a batch: broker timestamp to applied",
+                Family::new_with_constructor(seconds as fn() -> Histogram)
+            ),
+            visible_after: timed!(
+                "visible_after",
+                "Oldest event of a batch: broker timestamp to searchable",
+                Family::new_with_constructor(seconds as fn() -> Histogram)
+            ),
             window_misses: family!("window_misses", "Deletes that came later than the window", Family::default()),
             evicted: family!("evicted_members", "Members pushed out by limits", Family::default()),
             id_conflicts: family!("event_id_conflicts", "Event ids seen again with other content", Family::default()),
@@ -146,7 +158,11 @@ impl Metrics {
             index_segments: family!("index_segments", "Segments of an index", Family::default()),
             index_bytes: family!("index_bytes", "Bytes of an index on disk", Family::default()),
             index_commits: family!("index_commits", "Index commits", Family::default()),
-            index_commit: timed!("index_commit", "Time of an index commit", Family::new_with_constructor(seconds as fn() -> Histogram)),
+            index_commit: timed!(
+                "index_commit",
+                "Time of an index commit",
+                Family::new_with_constructor(seconds as fn() -> Histogram)
+            ),
             memory: family!("memory_bytes", "Parts of the memory budget, and resident memory", Family::default()),
             broker: family!("broker_stat", "What the broker side reports", Family::default()),
             registry: Mutex::new(Registry::default()),

@@ -208,14 +208,14 @@ pub trait TransactionalProducer: Send {
     fn begin(&mut self) -> Result<()>;
     /// Queues a record. Blocks while the producer's queue is full.
     fn send(&mut self, record: NewRecord) -> Result<()>;
-    /// Waits until every queued record is acknowledged; returns the highest offset written per partition.
-    fn drain(&mut self) -> Result<Vec<(TopicPartition, Offset)>>;
+    /// Waits until every queued record is acknowledged.
+    fn drain(&mut self) -> Result<()>;
     /// Adds consumed positions of `group` to the transaction. Fails with [`crate::Kind::AbortRequired`] if the group has
     /// moved on since `token`. `positions` must not be empty: only this request is checked against the group.
     fn send_offsets(&mut self, positions: &[(TopicPartition, Offset)], token: &GroupToken) -> Result<()>;
     /// Commits. When it returns, the records are visible to `read_committed` readers and survive a crash of the broker
-    /// as far as the broker promises.
-    fn commit(&mut self) -> Result<()>;
+    /// as far as the broker promises. Returns the highest offset written per touched partition.
+    fn commit(&mut self) -> Result<Vec<(TopicPartition, Offset)>>;
     /// Aborts; nothing of the transaction will ever be visible.
     fn abort(&mut self) -> Result<()>;
 }

@@ -9,7 +9,12 @@ pub fn fields(_def: &TableDef, _key: &[u8], _record: &Record) -> Option<Vec<(Str
 }
 
 /// As [`fields`], as a JSON object; `only` selects names.
-pub fn json(_def: &TableDef, _key: &[u8], _record: &Record, _only: Option<&[String]>) -> Option<serde_json::Map<String, serde_json::Value>> {
+pub fn json(
+    _def: &TableDef,
+    _key: &[u8],
+    _record: &Record,
+    _only: Option<&[String]>,
+) -> Option<serde_json::Map<String, serde_json::Value>> {
     todo!()
 }
 

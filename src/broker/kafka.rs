@@ -1,1 +1,0 @@
-//! A Kafka cluster, through rdkafka.
