@@ -52,7 +52,7 @@ pub struct KafkaOptions {
     pub client: BTreeMap<String, String>,
     /// Name of the application: client id, and the group under whose name data is read.
     pub application: String,
-    /// Address of this instance as others see it.
+    /// Address of this instance as others see it, where [`MemberConfig::advertise`] is empty.
     pub advertise: String,
     /// Bytes that one data consumer may prefetch. More: steadier catch-up. At least 64 KiB.
     pub consumer_bytes: u64,
@@ -60,7 +60,7 @@ pub struct KafkaOptions {
     pub producer_bytes: u64,
     /// After this time the broker aborts a transaction whose producer is silent, and lets others read on.
     pub transaction_timeout: Duration,
-    /// How long a group waits for a silent member.
+    /// How long a group waits for a silent member, where [`MemberConfig::session_timeout`] is zero.
     pub session_timeout: Duration,
 }
 

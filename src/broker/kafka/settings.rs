@@ -131,18 +131,23 @@ pub(super) fn data(options: &KafkaOptions, bytes: u64, statistics: bool, eof: bo
     owned.push(("statistics.interval.ms", if statistics { "1000" } else { "0" }.into()));
     let mut config = client(options, FETCHING, &owned);
     if !options.client.contains_key("fetch.max.bytes") {
-        config.set("fetch.max.bytes", (bytes / 2).clamp(MIB, 50 * MIB).to_string());
+        // librdkafka refuses a fetch that could not hold the largest message.
+        let message = options.client.get("message.max.bytes").and_then(|v| v.parse().ok()).unwrap_or(0);
+        config.set("fetch.max.bytes", (bytes / 2).clamp(MIB, 50 * MIB).max(message).to_string());
     }
     config
 }
 
-/// Takes part in a group and fetches nothing.
+/// Takes part in a group and fetches nothing. What `member` leaves empty is taken from the broker's options.
 pub(super) fn member(options: &KafkaOptions, member: &crate::broker::MemberConfig) -> ClientConfig {
-    let heartbeat = (member.session_timeout / 4).min(Duration::from_millis(1500));
+    let session = if member.session_timeout.is_zero() { options.session_timeout } else { member.session_timeout };
+    let heartbeat = (session / 4).min(Duration::from_millis(1500));
     let mut owned = owned_consumer(&member.group);
-    owned.push(("client.id", member.advertise.clone()));
+    if let Some(address) = [&member.advertise, &options.advertise].into_iter().find(|a| !a.is_empty()) {
+        owned.push(("client.id", address.clone()));
+    }
     owned.push(("partition.assignment.strategy", "cooperative-sticky".into()));
-    owned.push(("session.timeout.ms", member.session_timeout.as_millis().to_string()));
+    owned.push(("session.timeout.ms", session.as_millis().to_string()));
     owned.push(("heartbeat.interval.ms", heartbeat.as_millis().max(1).to_string()));
     if let Some(id) = &member.static_id {
         owned.push(("group.instance.id", id.clone()));
@@ -206,6 +211,17 @@ mod tests {
         let config = transactional(&with(&[("linger.ms", "7"), ("compression.type", "zstd")]), "id-1");
         assert_eq!((config.get("linger.ms"), config.get("compression.type")), (Some("7"), Some("zstd")));
         assert_eq!((config.get("transactional.id"), config.get("enable.idempotence")), (Some("id-1"), Some("true")));
+    }
+
+    #[test]
+    fn small_budgets_make_clients_that_librdkafka_accepts() {
+        for options in [with(&[]), with(&[("message.max.bytes", "9000000")])] {
+            let tiny = KafkaOptions { consumer_bytes: 1, producer_bytes: 1, ..options };
+            let made: Result<rdkafka::consumer::BaseConsumer, _> = data(&tiny, 1, false, true).create();
+            assert!(made.is_ok(), "{:?}", made.err());
+            let made: Result<rdkafka::producer::BaseProducer, _> = transactional(&tiny, "id").create();
+            assert!(made.is_ok(), "{:?}", made.err());
+        }
     }
 
     #[test]
