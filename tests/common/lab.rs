@@ -67,8 +67,7 @@ impl Lab {
         };
         let text: String = text.lines().map(line).collect();
         std::fs::write(&config, text).unwrap();
-        let bootstrap =
-            (on == On::Kafka).then(|| start_kafka().unwrap_or_else(|| panic!("there is no Kafka")).bootstrap.clone());
+        let bootstrap = (on == On::Kafka).then(|| start_kafka().unwrap_or_else(|| panic!("there is no Kafka")).bootstrap.clone());
         topics.sort();
         topics.dedup();
         Self { dir, on, name, config, sets: Vec::new(), topics, bootstrap }
@@ -248,12 +247,7 @@ impl Instance {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("keld ended while waiting for {what}: {status}\n{}", self.stderr());
             }
-            assert!(
-                Instant::now() < until,
-                "waiting for {what}: patience is at its end\n{}\n{}",
-                client.get("/v1/status"),
-                self.stderr()
-            );
+            assert!(Instant::now() < until, "waiting for {what}: patience is at its end\n{}\n{}", client.get("/v1/status"), self.stderr());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -312,17 +306,14 @@ impl Drop for Instance {
 
 fn is_caught_up(status: &Value, ends: &BTreeMap<(String, u32), i64>) -> bool {
     let tasks = status["tasks"].as_array().unwrap();
-    // Status names the last event that is covered, and nothing where none is.
+    // A position names the last event that is covered; a topic of which nothing is covered is left out.
     let next = |task: &Value, which: &str, topic: &str| {
-        let last = task[which][topic].as_str().map_or("-1", |at| at.rsplit(':').next().unwrap());
-        last.parse::<i64>().unwrap() + 1
+        task[which][topic].as_str().map_or(0, |s| s.rsplit(':').next().unwrap().parse::<i64>().unwrap() + 1)
     };
     ends.iter().all(|((topic, partition), end)| {
-        tasks.iter().any(|t| {
-            t["partition"] == *partition
-                && t["phase"]["name"] == "running"
-                && next(t, "applied", topic) >= *end
-                && next(t, "visible", topic) >= *end
+        let task = tasks.iter().find(|t| t["partition"] == *partition);
+        task.is_some_and(|t| {
+            t["phase"]["name"] == "running" && next(t, "applied", topic) >= *end && next(t, "visible", topic) >= *end
         })
     })
 }
