@@ -170,6 +170,8 @@ impl Merger {
 
     fn add(&mut self, task: Box<Task>, token: GroupToken) -> Result<()> {
         self.token = Some(token);
+        // What is in memory of an earlier stay here is older than the store now.
+        self.overlay.forget(task.partition);
         let next = self.next_of(&task.position);
         self.tasks.insert(task.partition, MergeTask { view: task.view.clone(), next });
         self.stores.insert(task.partition, task.store.clone());
