@@ -171,7 +171,8 @@ impl Merger {
     }
 
     fn add(&mut self, task: Box<Task>, token: GroupToken) -> Result<()> {
-        self.token = Some(token);
+        // Orders to renew come from another thread: the one that is here already may be newer.
+        self.token.get_or_insert(token);
         // A rollback from before may name a position of an earlier stay of this partition here.
         self.follow_commits()?;
         // What is in memory of an earlier stay here is older than the store now.
