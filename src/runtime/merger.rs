@@ -129,6 +129,10 @@ impl Merger {
             let polled = match self.poll(&mut inbox) {
                 Ok(n) => n,
                 Err(e) => {
+                    // What came before the error has moved the read positions already.
+                    if !inbox.arrived.is_empty() {
+                        self.hand_over(&inbox)?;
+                    }
                     self.after_poll_error(e)?;
                     continue;
                 }
