@@ -22,6 +22,8 @@ use crate::{Error, Kind, Reaction, Result};
 
 /// Pause between attempts to reach the broker.
 const BACKOFF: Duration = Duration::from_millis(500);
+/// How long reads of a task that is given back may keep its store open.
+const READS_END_WITHIN: Duration = Duration::from_secs(2);
 /// How often a quiet task's position is committed again: brokers forget offsets of quiet groups after days.
 const RENEW_EVERY: Duration = Duration::from_secs(3_600);
 /// An identity that is fenced this often within [`FENCED_WITHIN`] is used by two processes.
@@ -216,6 +218,11 @@ impl Committer {
             if let Some(task) = self.tasks.remove(partition) {
                 task.view.set_store(None);
                 task.store.sync()?;
+                // Reads that are under way hold it open; whoever takes the partition next, here too, must find it closed.
+                let until = Instant::now() + READS_END_WITHIN;
+                while Arc::strong_count(&task.store) > 1 && Instant::now() < until {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
             }
         }
         // The receiver may have given up waiting.

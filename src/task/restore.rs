@@ -110,6 +110,7 @@ pub fn restore(
     let (mut count, started) = (0u64, Instant::now());
     view.set_phase(Phase::Restoring { at: plan.from, end: plan.to, rate: 0.0 });
     changelog.read(plan, &mut |stretch| {
+        wanted(view)?;
         let position = stretch.position.as_deref().map(Position::decode).transpose()?;
         let records = stretch.records.iter().map(|(k, v)| (k.as_slice(), v.as_deref())).collect();
         store.apply(&StoreBatch { records, position: position.as_ref(), changelog: stretch.next })?;
@@ -169,6 +170,7 @@ impl IndexFeed<'_> {
             changes.push(change(key, Some(stored), false)?);
             count += 1;
             if changes.len() >= FEED {
+                wanted(view)?;
                 self.submit(std::mem::take(&mut changes), 0)?;
                 view.set_phase(Phase::Indexing { done: count });
             }
@@ -208,6 +210,11 @@ pub struct Repaired {
     pub whole: bool,
     /// Keys renewed.
     pub keys: u64,
+}
+
+/// Ends work for a task that was taken away meanwhile.
+fn wanted(view: &TaskView) -> Result<()> {
+    if view.is_abandoned() { Err(Error::internal("the task was taken away while it was being opened")) } else { Ok(()) }
 }
 
 fn change(key: &[u8], stored: Option<&[u8]>, existed: bool) -> Result<IndexChange> {
