@@ -84,6 +84,9 @@ impl Opener {
         let dir = self.dir(partition);
         if self.rebuild {
             Store::destroy(&dir)?;
+            // Or documents of records that the changelog does not bring back would stay, and get twins.
+            self.table.index.clear_partition(partition)?;
+            self.table.index.flush()?;
         }
         let store = Arc::new(Store::open(&dir, &self.shared)?);
         let now = StoredDefinition::of(&self.table.def, self.table.partitions);
@@ -112,8 +115,7 @@ impl Opener {
         let position = plan::position(&self.table.def, stored, &starts, writer);
         let sources = source_positions(&position);
         let feed = IndexFeed { index: &self.table.index, store: &store, partition, changelog: store.changelog()?, sources };
-        let covered = if self.rebuild { None } else { self.table.index.covered(partition) };
-        let repaired = feed.repair(&changelog, covered, log.low, view)?;
+        let repaired = feed.repair(&changelog, self.table.index.covered(partition), log.low, view)?;
         self.publish(view, &store, &position)?;
         Ok(Task { partition, view: view.clone(), store, position, restored, repaired })
     }
