@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::definition::{self, StoredDefinition};
-use super::plan;
+use super::plan::{self, RestorePlan};
 use super::restore::{self, Changelog, IndexFeed, Repaired};
 use super::view::{Phase, TaskView};
 use crate::broker::{Broker, Offset, TopicPartition, Watermarks};
@@ -94,15 +94,20 @@ impl Opener {
             definition::check(&self.table.def.name, &StoredDefinition::decode(&stored)?, &now)?;
         }
         store.set_definition(&now.encode()?)?;
-        self.catch_up(view, store, writer)
+        self.bring_up(view, store, writer, self.fence)
     }
 
-    /// Reads the changelog to its high watermark, takes the positions from it, brings the index up. Also the way back after
-    /// a rollback: whether the last transaction was committed or not, the changelog tells.
+    /// The way back after a rollback: whether the last transaction was committed or not, the changelog tells. Fences nobody:
+    /// another writer by now is the rightful owner of a task that we have lost.
     pub fn catch_up(&self, view: &Arc<TaskView>, store: Arc<Store>, writer: &str) -> Result<Task> {
+        self.bring_up(view, store, writer, false)
+    }
+
+    /// Reads the changelog to its high watermark, takes the positions from it, brings the index up.
+    fn bring_up(&self, view: &Arc<TaskView>, store: Arc<Store>, writer: &str, fence: bool) -> Result<Task> {
         let partition = view.partition;
         let changelog = self.changelog(partition);
-        let (restored, log) = self.restore_behind_fence(&changelog, &store, view)?;
+        let (restored, log) = self.restore_behind_fence(&changelog, &store, view, fence)?;
         let stored = store.position()?;
         self.check_group(partition, stored.as_ref())?;
         let logs = self.source_logs(partition)?;
@@ -120,18 +125,29 @@ impl Opener {
         Ok(Task { partition, view: view.clone(), store, position, restored, repaired })
     }
 
-    fn restore_behind_fence(&self, changelog: &Changelog<'_>, store: &Store, view: &TaskView) -> Result<(u64, Watermarks)> {
+    /// Reads what is committed, ends a transaction that is still open there, reads to the high watermark of after that. A log
+    /// without an open transaction is left alone: its last writer may be alive and busy with its other tasks.
+    fn restore_behind_fence(
+        &self,
+        changelog: &Changelog<'_>,
+        store: &Store,
+        view: &TaskView,
+        fence: bool,
+    ) -> Result<(u64, Watermarks)> {
         let name = self.task_name(view.partition);
         let (mut restored, mut fenced) = (0, BTreeSet::new());
         loop {
             let log = self.broker.watermarks(&changelog.tp)?;
             let plan = plan::restore(&name, store.changelog()?, log)?;
-            restored += restore::restore(changelog, plan, store, view, &mut |_| {})?;
+            let stable = RestorePlan { to: plan.to.min(log.stable), ..plan };
+            restored += restore::restore(changelog, stable, store, view, &mut |_| {})?;
             let writer = store.position()?.map(|p| p.writer).unwrap_or_default();
-            if !self.fence || writer.is_empty() || self.own_ids.contains(&writer) || !fenced.insert(writer.clone()) {
+            let open = fence && log.stable < log.high;
+            if !open || writer.is_empty() || self.own_ids.contains(&writer) || !fenced.insert(writer.clone()) {
+                let rest = RestorePlan { from: store.changelog()?.max(log.low), ..plan };
+                restored += restore::restore(changelog, rest, store, view, &mut |_| {})?;
                 return Ok((restored, log));
             }
-            // Whoever wrote last may still have a transaction open: end it, then read what it had committed by then.
             tracing::info!(task = name, writer, "fencing the last writer");
             drop(self.broker.transactional(&writer)?);
         }
