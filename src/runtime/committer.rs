@@ -58,13 +58,15 @@ pub struct Committer {
     last_start: Instant,
     renewed: Instant,
     fenced: Vec<Instant>,
+    /// Rollbacks since the last commit that went through.
+    rollbacks: u32,
 }
 
 impl Committer {
     /// A committer without tasks.
     pub fn new(parts: CommitterParts) -> Self {
         let now = Instant::now();
-        Self { parts, tasks: BTreeMap::new(), token: None, last_start: now, renewed: now, fenced: Vec::new() }
+        Self { parts, tasks: BTreeMap::new(), token: None, last_start: now, renewed: now, fenced: Vec::new(), rollbacks: 0 }
     }
 
     /// Runs until told to stop; an error ends the process.
@@ -138,6 +140,7 @@ impl Committer {
         match self.parts.protocol.transact(&mut *self.parts.producer, &mut staged) {
             Ok(changelog) => {
                 self.parts.protocol.settle(staged, &changelog, &mut self.tasks)?;
+                self.rollbacks = 0;
                 self.parts.link.set_applied(seq);
                 Ok(())
             }
@@ -169,6 +172,11 @@ impl Committer {
         }
         self.parts.protocol.metrics.aborts.inc();
         tracing::warn!(table = self.parts.opener.table.def.name, error = %e, "a commit did not go through; rolling back");
+        // While the group settles every commit is refused: no need to read everything again as fast as it goes.
+        if self.rollbacks > 0 && !self.parts.health.is_stopping() {
+            self.parts.link.wait(BACKOFF.min(Duration::from_millis(10 << self.rollbacks.min(6))));
+        }
+        self.rollbacks = self.rollbacks.saturating_add(1);
         self.parts.producer = self.persist("reaching the broker", |c| c.parts.opener.broker.transactional(&c.parts.id))?;
         let mut positions: BTreeMap<u32, Position> = BTreeMap::new();
         for partition in self.tasks.keys().copied().collect::<Vec<_>>() {
