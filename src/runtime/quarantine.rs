@@ -57,7 +57,7 @@ fn cut(mut bytes: Vec<u8>, most: u64, headers: &mut Vec<(String, Vec<u8>)>) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Reason, Reject, SourceDef};
+    use crate::record::{Reason, Reject};
 
     #[test]
     fn an_event_of_any_size_fits_a_message_with_its_key_and_its_reasons() {

@@ -14,6 +14,7 @@ use super::view::{Phase, TaskView};
 use crate::broker::{Broker, Offset, TopicPartition, Watermarks};
 use crate::config::{OnGap, Settings};
 use crate::query::Table;
+use crate::record::{SourceDef, TableDef};
 use crate::store::{Position, SharedMemory, Store, task_dir};
 use crate::{Error, Kind, Result};
 
@@ -118,7 +119,7 @@ impl Opener {
             tracing::warn!(task = name, source, events = start.gap, "retention took events before they were read");
         }
         let position = plan::position(&self.table.def, stored, &starts, writer);
-        let sources = source_positions(&position);
+        let sources = source_positions(&self.table.def, &position);
         let feed = IndexFeed { index: &self.table.index, store: &store, partition, changelog: store.changelog()?, sources };
         let repaired = feed.repair(&changelog, self.table.index.covered(partition), log.low, view)?;
         self.publish(view, &store, &position)?;
@@ -179,7 +180,7 @@ impl Opener {
     }
 
     fn source_logs(&self, partition: u32) -> Result<BTreeMap<String, Watermarks>> {
-        let log = |s: &crate::record::SourceDef| {
+        let log = |s: &SourceDef| {
             Ok((s.name.clone(), self.broker.watermarks(&TopicPartition::new(s.topic.as_str(), partition))?))
         };
         self.table.def.sources.iter().map(log).collect()
@@ -189,7 +190,7 @@ impl Opener {
         let changelog = store.changelog()?;
         view.set_store(Some(store.clone()));
         view.advance(|p| {
-            p.applied = source_positions(position).into_iter().collect();
+            p.applied = source_positions(&self.table.def, position).into_iter().collect();
             p.visible.clone_from(&p.applied);
             p.changelog = changelog;
             p.indexed = changelog;
@@ -200,7 +201,8 @@ impl Opener {
     }
 }
 
-/// The next offset of each source, by topic.
-pub fn source_positions(position: &Position) -> Vec<(Arc<str>, Offset)> {
-    position.sources.values().map(|s| (Arc::from(s.topic.as_str()), s.next)).collect()
+/// The next offset of each source, by topic. A position remembers sources that the table has no more: they do not count.
+pub fn source_positions(def: &TableDef, position: &Position) -> Vec<(Arc<str>, Offset)> {
+    let of = |s: &SourceDef| Some((Arc::from(s.topic.as_str()), position.next(&s.name)?));
+    def.sources.iter().filter_map(of).collect()
 }
