@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
 
 use super::control::{Control, Release};
@@ -62,11 +62,20 @@ impl Supervisor {
 
     /// Runs until told to stop, then stops the workers and leaves the group.
     pub fn run(mut self) -> Result<()> {
-        while self.stop.try_recv().is_err() {
+        let mut troubled = false;
+        while matches!(self.stop.try_recv(), Err(TryRecvError::Empty)) {
             match self.membership.poll(POLL) {
-                Err(e) if e.reaction() == Reaction::Retry => self.health.set_trouble(Some(e.to_string())),
+                Err(e) if e.reaction() == Reaction::Retry => {
+                    troubled = true;
+                    self.health.set_trouble(Some(e.to_string()));
+                }
                 Err(e) => return Err(e),
-                Ok(event) => self.follow(event)?,
+                Ok(event) => {
+                    if std::mem::take(&mut troubled) {
+                        self.health.set_trouble(None);
+                    }
+                    self.follow(event)?;
+                }
             }
         }
         for table in self.tables.values() {
