@@ -182,7 +182,9 @@ impl Committer {
         for partition in self.tasks.keys().copied().collect::<Vec<_>>() {
             let Some(task) = self.tasks.get(&partition).cloned() else { continue };
             let task = self.persist("reading the changelog", |c| {
-                c.parts.opener.catch_up(&task.view, task.store.clone(), &c.parts.id)
+                let caught_up = c.parts.opener.catch_up(&task.view, task.store.clone(), &c.parts.id);
+                // All it has is committed: it answers reads while the broker is away.
+                caught_up.inspect_err(|_| task.view.set_phase(Phase::Running))
             })?;
             task.view.set_phase(Phase::Running);
             positions.insert(partition, task.position.clone());
