@@ -306,10 +306,11 @@ impl Drop for Instance {
 
 fn is_caught_up(status: &Value, ends: &BTreeMap<(String, u32), i64>) -> bool {
     let tasks = status["tasks"].as_array().unwrap();
+    // Status names the last event that is covered, `ends` the one after it.
     let next = |task: &Value, which: &str, topic: &str| {
-        task[which][topic].as_str().and_then(|s| s.rsplit(':').next()?.parse::<i64>().ok())
+        task[which][topic].as_str().and_then(|s| s.rsplit(':').next()?.parse::<i64>().ok()).map(|last| last + 1)
     };
-    ends.iter().all(|((topic, partition), end)| {
+    ends.iter().filter(|(_, end)| **end > 0).all(|((topic, partition), end)| {
         let task = tasks.iter().find(|t| t["partition"] == *partition && t["applied"].get(topic).is_some());
         task.is_some_and(|t| {
             t["phase"]["name"] == "running"
