@@ -14,7 +14,7 @@ use crate::common::{report, truth};
 use crate::scene::{TABLE, Witness, finish, openings, settings};
 
 /// Runs of the test in which tasks are still being opened.
-const TRIALS: usize = 4;
+const TRIALS: usize = 6;
 
 fn disturbed(events: usize) -> Workload {
     Workload::catalog(events, 2_000, &["--dup", "0.1", "--late", "0.1"])
@@ -55,6 +55,8 @@ fn is_done(running: &Running, deliveries: usize) -> bool {
 /// Runs to the end inside this process and compares everything.
 fn finish_inside(lab: &Lab, workload: &Workload, running: Running) {
     wait_until("all events", &running, |_| is_done(&running, workload.deliveries.len()));
+    let metrics = &running.state.metrics;
+    println!("done after {} commits and {} rollbacks", metrics.commits.get(), metrics.aborts.get());
     let client = Client::new(&format!("http://{}", running.address));
     truth::accounts(&client.get("/v1/status"), TABLE, &workload.by_topic());
     truth::by_key(&client, TABLE, workload);
@@ -87,23 +89,27 @@ pub(crate) fn rolls_back_inside() {
     report(&format!("Local: fenced twice at work: {} records equal, every event once", workload.expected.len()));
 }
 
-/// Fences right after the first commit, when other tasks are on their way to the worker: what it reads for them before it
+/// Fences after a commit, when other tasks are on their way to the worker: what it reads for them before it
 /// hears of the rollback is void and must be read again.
 pub(crate) fn skips_nothing_while_opening() {
-    let workload = disturbed(12_000);
+    let workload = disturbed(40_000);
     let mut opening = 0;
     for _ in 0..TRIALS {
         let lab = Lab::new(On::Local, "catalog.toml");
         loaded(&lab, &workload);
         let running = start_inside(&lab);
-        wait_until("the first commit", &running, |m| m.commits.get() > 0);
-        let open = running.state.tables[TABLE].tasks().values().filter(|t| *t.phase() == Phase::Running).count();
-        opening += usize::from(open < PARTITIONS as usize);
+        let phases = || running.state.tables[TABLE].tasks().values().map(|t| (*t.phase()).clone()).collect::<Vec<_>>();
+        let nearly_open = |p: &Phase| matches!(p, Phase::Indexing { .. });
+        wait_until("a commit while another task is nearly open", &running, |m| {
+            let phases = phases();
+            m.commits.get() > 0 && (phases.iter().any(nearly_open) || phases.iter().all(|p| *p == Phase::Running))
+        });
         fence(&running);
+        opening += usize::from(phases().iter().any(|p| *p != Phase::Running));
         finish_inside(&lab, &workload, running);
     }
     report(&format!(
-        "Local: fenced {TRIALS} times after the first commit, {opening} times before every task ran: nothing skipped"
+        "Local: fenced {TRIALS} times after a commit, {opening} times before every task ran: nothing skipped"
     ));
 }
 
@@ -128,7 +134,8 @@ pub(crate) fn ends_when_fenced_again_and_again() {
     let _ = running.stop();
     let mut witness = Witness::default();
     let before = witness.look(&lab);
-    assert!(witness.ends != ends && before.unread == 1, "{before:?}");
+    // The last one is not committed; the others may have been caught by the next fence.
+    assert!(witness.ends != ends && (1..=3).contains(&before.unread), "{before:?}");
     finish(&lab, &workload, &witness.ends, before, lab.start());
     report("Local: fenced three times within a minute: ended with advice, nothing lost");
 }

@@ -8,14 +8,12 @@ use crate::common::client::Client;
 use crate::common::lab::{Instance, Lab, On, PARTITIONS};
 use crate::common::workload::{Delivery, Workload};
 use crate::common::{full_scale, report};
-use crate::scene::{Dice, Seen, Witness, finish, openings};
+use crate::scene::{Dice, Seen, Witness, counted, finish, openings};
 
 /// Longest life of a process that is killed before it listens, or soon after.
 const STARTING: Duration = Duration::from_millis(400);
-/// Longest life of one that works, from when it listens.
+/// Longest life of one that is killed later, from when it listens or has counted its first events.
 const WORKING: Duration = Duration::from_millis(300);
-/// One kill in so many is for the start.
-const START_EVERY: u64 = 4;
 /// Deliveries sent for each kill.
 const PER_KILL: usize = 6_000;
 /// Deliveries sent at a time.
@@ -92,11 +90,13 @@ impl Tally {
     }
 }
 
-/// One life: starts, works on what is there and on at most `share` uploads, and is killed at a moment of its own. Returns
-/// what it wrote to stderr and whether a request was cut off.
+/// One life: starts, works on what is there and on at most `share` uploads, and is killed at a moment of its own: soon after
+/// its start, after it listens, or (half of the lives) when it is at work. Returns what it wrote to stderr and whether a
+/// request was cut off.
 fn live_and_die(lab: &Lab, dice: &mut Dice, uploads: &mut VecDeque<Upload>, share: usize) -> (String, bool) {
     let mut instance = lab.spawn(&[], &[]);
-    if dice.below(START_EVERY) == 0 {
+    let kind = dice.below(4);
+    if kind == 0 {
         std::thread::sleep(dice.pause(STARTING));
         return (killed(instance), false);
     }
@@ -105,6 +105,9 @@ fn live_and_die(lab: &Lab, dice: &mut Dice, uploads: &mut VecDeque<Upload>, shar
     let moment = dice.pause(WORKING);
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| send(&client, uploads, share, &over));
+        if kind >= 2 {
+            instance.wait_for("its first events", |client| (counted(client) > 0).then_some(()));
+        }
         std::thread::sleep(moment);
         over.store(true, Ordering::Relaxed);
         let stderr = killed(instance);

@@ -154,7 +154,7 @@ fn send_updates(client: &Client, topic: &str, records: usize, over: &AtomicBool)
     while !over.load(Ordering::Relaxed) && rest.len() >= CHUNK {
         let keys: Vec<usize> = rest.drain(..CHUNK).collect();
         let line = |i: &usize| {
-            json!({"event_id": format!("p-{i}"), "sku": key(*i), "ts": 1_800_000_000_000_u64 + *i as u64, "price": price(*i)}).to_string() + "\n"
+            json!({"event_id": format!("p-{i}"), "sku": key(*i), "ts": 1_750_000_000_000_u64 + *i as u64, "price": price(*i)}).to_string() + "\n"
         };
         let lines: String = keys.iter().map(line).collect();
         let Ok((200, answer)) =
