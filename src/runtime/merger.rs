@@ -18,7 +18,7 @@ use super::overlay::Overlay;
 use crate::broker::{Broker, Consumer, GroupToken, Offset, TopicPartition};
 use crate::query::Table;
 use crate::record::decode::Decoder;
-use crate::record::Reason;
+use crate::record::{Reason, SourceDef};
 use crate::runtime::Health;
 use crate::store::{Position, Store};
 use crate::task::{Phase, Task, TaskView};
@@ -37,6 +37,8 @@ struct MergeTask {
     view: Arc<TaskView>,
     /// Next offset of each source, by its number.
     next: Vec<Offset>,
+    /// The same when the task was added.
+    added_at: Vec<Offset>,
 }
 
 /// The merge thread's state.
@@ -83,6 +85,10 @@ pub struct MergerParts {
     pub batch_bytes: u64,
     /// Largest stored record, bytes.
     pub max_record: usize,
+}
+
+fn next_of(sources: &[SourceDef], position: &Position) -> Vec<Offset> {
+    sources.iter().map(|s| position.next(&s.name).unwrap_or(0)).collect()
 }
 
 impl Merger {
@@ -170,8 +176,9 @@ impl Merger {
 
     fn add(&mut self, task: Box<Task>, token: GroupToken) -> Result<()> {
         self.token = Some(token);
-        let next = self.next_of(&task.position);
-        self.tasks.insert(task.partition, MergeTask { view: task.view.clone(), next });
+        let next = next_of(&self.table.def.sources, &task.position);
+        let added_at = next.clone();
+        self.tasks.insert(task.partition, MergeTask { view: task.view.clone(), next, added_at });
         self.stores.insert(task.partition, task.store.clone());
         self.assign()?;
         task.view.set_phase(Phase::Running);
@@ -187,10 +194,6 @@ impl Merger {
         }
         self.assign()?;
         self.send(ToCommit::Release(release))
-    }
-
-    fn next_of(&self, position: &Position) -> Vec<Offset> {
-        self.table.def.sources.iter().map(|s| position.next(&s.name).unwrap_or(0)).collect()
     }
 
     /// Reads on from the read positions; whatever was prefetched is dropped.
@@ -209,11 +212,11 @@ impl Merger {
         if self.link.epoch() != self.epoch {
             self.epoch = self.link.epoch();
             self.overlay.clear();
-            for (partition, position) in self.link.back_to() {
-                let next = self.next_of(&position);
-                if let Some(task) = self.tasks.get_mut(&partition) {
-                    task.next = next;
-                }
+            let back_to = self.link.back_to();
+            let sources = &self.table.def.sources;
+            for (partition, task) in &mut self.tasks {
+                // A task that the commit thread had not met yet: nothing of it is committed, everything read of it is void.
+                task.next = back_to.get(partition).map_or_else(|| task.added_at.clone(), |p| next_of(sources, p));
             }
             self.assign()?;
         }
