@@ -1,0 +1,290 @@
+//! Transactions.
+//!
+//! Owns one transactional producer of librdkafka and the tally of what the current transaction has written.
+//!
+//! Two pauses of librdkafka are avoided here (both measured): a commit with records in flight takes at least 100 ms, and
+//! so do offsets that are sent before the records are. So everything is drained first.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use rdkafka::Offset as At;
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::util::{IntoOpaque, Timeout};
+
+use super::errors::{advised, code_of, error, transaction_kind};
+use super::watch::{Listener, listens};
+use super::{PATIENCE, Shared, partition_id, settings};
+use crate::broker::{GroupToken, NewRecord, Offset, TopicPartition, TransactionalProducer};
+use crate::{Error, Kind, Result};
+
+/// Pause while librdkafka's queue is full, or while it counts down to nothing in flight.
+const BREATH: Duration = Duration::from_micros(200);
+/// Pause before a broker that is away is asked again.
+const LATER: Duration = Duration::from_millis(100);
+
+/// A transactional producer.
+pub(super) struct KafkaProducer {
+    id: String,
+    client: ThreadedProducer<Deliveries>,
+    tally: Arc<Tally>,
+    /// Records queued in this transaction.
+    sent: u64,
+    timeout: Duration,
+}
+
+/// What became of the records of the current transaction.
+#[derive(Default)]
+struct Tally {
+    counts: Mutex<Counts>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// Records whose fate is known.
+    done: u64,
+    /// Highest offset written per partition; few, and in runs, so the last one is looked at first.
+    highest: Vec<(TopicPartition, Offset)>,
+    last: usize,
+    failure: Option<Failure>,
+}
+
+/// The first record that could not be written.
+struct Failure {
+    tp: TopicPartition,
+    bytes: usize,
+    cause: KafkaError,
+}
+
+impl Counts {
+    fn wrote(&mut self, topic: &str, partition: u32, offset: Offset) {
+        let is_it = |(tp, _): &(TopicPartition, Offset)| tp.partition == partition && *tp.topic == *topic;
+        if !self.highest.get(self.last).is_some_and(is_it) {
+            self.last = self.highest.iter().position(is_it).unwrap_or(self.highest.len());
+        }
+        match self.highest.get_mut(self.last) {
+            Some((_, highest)) => *highest = offset.max(*highest),
+            None => self.highest.push((TopicPartition::new(topic, partition), offset)),
+        }
+    }
+}
+
+/// Hears of deliveries, on librdkafka's polling thread.
+struct Deliveries {
+    watch: Listener,
+    tally: Arc<Tally>,
+}
+
+listens!(Deliveries);
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let mut counts = self.tally.counts.lock();
+        counts.done += 1;
+        match result {
+            Ok(m) => counts.wrote(m.topic(), u32::try_from(m.partition()).unwrap_or(u32::MAX), m.offset()),
+            Err((cause, m)) if counts.failure.is_none() => {
+                let tp = TopicPartition::new(m.topic(), u32::try_from(m.partition()).unwrap_or(u32::MAX));
+                let bytes = m.key_len() + m.payload_len();
+                counts.failure = Some(Failure { tp, bytes, cause: cause.clone() });
+            }
+            Err(_) => {}
+        }
+        drop(counts);
+        self.tally.changed.notify_all();
+    }
+}
+
+/// Queues a record, waiting while the queue is full; `Err` gives back librdkafka's reason.
+pub(super) fn enqueue<C: ProducerContext + 'static>(
+    client: &ThreadedProducer<C>,
+    record: &NewRecord,
+    opaque: C::DeliveryOpaque,
+    patience: Duration,
+) -> Result<(), (KafkaError, C::DeliveryOpaque)>
+where
+    C::DeliveryOpaque: IntoOpaque,
+{
+    let mut next: BaseRecord<'_, [u8], [u8], C::DeliveryOpaque> =
+        BaseRecord::with_opaque_to(&record.topic, opaque).partition(partition_id(record.partition));
+    next.key = record.key.as_deref();
+    next.payload = record.payload.as_deref();
+    next.timestamp = record.timestamp_ms;
+    next.headers = headers(&record.headers);
+    let deadline = Instant::now() + patience;
+    loop {
+        match client.send(next) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(Code::QueueFull), back)) if Instant::now() < deadline => {
+                next = back;
+                thread::sleep(BREATH);
+            }
+            Err((cause, back)) => return Err((cause, back.delivery_opaque)),
+        }
+    }
+}
+
+fn headers(list: &[(String, Vec<u8>)]) -> Option<OwnedHeaders> {
+    if list.is_empty() {
+        return None;
+    }
+    let add = |all: OwnedHeaders, (key, value): &(String, Vec<u8>)| all.insert(Header { key, value: Some(value) });
+    Some(list.iter().fold(OwnedHeaders::new_with_capacity(list.len()), add))
+}
+
+impl KafkaProducer {
+    pub(super) fn new(shared: &Shared, id: &str) -> Result<Self> {
+        let tally = Arc::new(Tally::default());
+        let watch = Listener(shared.watches.open(format!("transactions of {id}")));
+        let client = settings::transactional(&shared.options, id)
+            .create_with_context(Deliveries { watch, tally: Arc::clone(&tally) })
+            .map_err(|e| error(format!("making transactional producer {id}"), e))?;
+        let timeout = shared.options.transaction_timeout;
+        let producer = Self { id: id.to_owned(), client, tally, sent: 0, timeout };
+        producer.persist("taking over", PATIENCE, |p, left| p.init_transactions(left))?;
+        Ok(producer)
+    }
+
+    /// Repeats a call while librdkafka says that it may be repeated, for at most `patience`.
+    fn persist(
+        &self,
+        doing: &str,
+        patience: Duration,
+        call: impl Fn(&ThreadedProducer<Deliveries>, Timeout) -> KafkaResult<()>,
+    ) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match call(&self.client, Timeout::After(left)) {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Transaction(e)) if e.is_retriable() && !left.is_zero() => {
+                    tracing::debug!(target: "kafka", id = self.id, doing, error = %e, "trying again");
+                    thread::sleep(LATER.min(left));
+                }
+                Err(cause) => return Err(self.error(doing, cause)),
+            }
+        }
+    }
+
+    fn error(&self, doing: &str, cause: KafkaError) -> Error {
+        let fatal = self.client.client().fatal_error();
+        let code = fatal.as_ref().map(|(code, _)| *code).or_else(|| code_of(&cause)).unwrap_or(Code::Unknown);
+        let kind = match &cause {
+            KafkaError::Transaction(e) => {
+                transaction_kind(code, fatal.is_some() || e.is_fatal(), e.txn_requires_abort())
+            }
+            // A record that cannot be queued or written takes its transaction with it.
+            KafkaError::MessageProduction(_) => transaction_kind(code, fatal.is_some(), true),
+            _ => transaction_kind(code, fatal.is_some(), false),
+        };
+        let words = fatal.map_or_else(String::new, |(_, words)| format!(" ({words})"));
+        advised(Error::new(kind, format!("transactional id {}: {doing}{words}", self.id)).because(cause), Some(code))
+    }
+
+    /// Waits until the fate of every record is known.
+    fn settle(&self) -> Result<()> {
+        // Undelivered records are given up by librdkafka after the transaction's timeout; the rest is for its slowness.
+        let deadline = Instant::now() + self.timeout + Duration::from_secs(5);
+        let mut counts = self.tally.counts.lock();
+        while counts.done < self.sent {
+            if self.tally.changed.wait_until(&mut counts, deadline).timed_out() && counts.done < self.sent {
+                let left = self.sent - counts.done;
+                let text = format!("transactional id {}: {left} records are neither written nor given up", self.id);
+                return Err(Error::new(Kind::BrokerAway, text).advise("abort, then try again"));
+            }
+        }
+        drop(counts);
+        // librdkafka counts a record until its report is put away, a moment later.
+        while self.client.in_flight_count() > 0 && Instant::now() < deadline {
+            thread::sleep(BREATH / 4);
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.sent = 0;
+        *self.tally.counts.lock() = Counts::default();
+    }
+}
+
+impl TransactionalProducer for KafkaProducer {
+    fn begin(&mut self) -> Result<()> {
+        self.client.begin_transaction().map_err(|e| self.error("beginning a transaction", e))?;
+        self.forget();
+        Ok(())
+    }
+
+    fn send(&mut self, record: NewRecord) -> Result<()> {
+        match enqueue(&self.client, &record, (), self.timeout + Duration::from_secs(5)) {
+            Ok(()) => {
+                self.sent += 1;
+                Ok(())
+            }
+            Err((cause, ())) => {
+                let bytes = record.key.map_or(0, |k| k.len()) + record.payload.map_or(0, |p| p.len());
+                let doing = format!("queueing a record of {bytes} bytes for {}[{}]", record.topic, record.partition);
+                Err(self.error(&doing, cause))
+            }
+        }
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        self.settle()?;
+        let counts = self.tally.counts.lock();
+        let Some(failure) = &counts.failure else { return Ok(()) };
+        let doing = format!("writing a record of {} bytes to {}", failure.bytes, failure.tp);
+        Err(self.error(&doing, KafkaError::MessageProduction(code_of(&failure.cause).unwrap_or(Code::Unknown))))
+    }
+
+    fn send_offsets(&mut self, positions: &[(TopicPartition, Offset)], token: &GroupToken) -> Result<()> {
+        if positions.is_empty() {
+            return Err(Error::bad_request("a transaction without offsets is not checked against the group"));
+        }
+        let Some(group) = token.0.downcast_ref::<ConsumerGroupMetadata>() else {
+            return Err(Error::internal("the group token is of another broker"));
+        };
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        for (tp, offset) in positions {
+            list.add_partition_offset(&tp.topic, partition_id(tp.partition), At::Offset(*offset))
+                .map_err(|e| error(format!("{tp}: offset {offset} cannot be a position"), e))?;
+        }
+        self.persist("sending offsets", self.timeout, |p, left| p.send_offsets_to_transaction(&list, group, left))
+    }
+
+    fn commit(&mut self) -> Result<Vec<(TopicPartition, Offset)>> {
+        self.drain()?;
+        // Without a limit librdkafka takes what is left of the transaction's time, and says to repeat after that.
+        self.persist("committing", self.timeout, |p, _| p.commit_transaction(Timeout::Never))?;
+        Ok(std::mem::take(&mut self.tally.counts.lock().highest))
+    }
+
+    fn abort(&mut self) -> Result<()> {
+        self.persist("aborting", self.timeout, |p, _| p.abort_transaction(Timeout::Never))?;
+        self.forget();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tally_keeps_the_highest_offset_of_each_partition() {
+        let mut counts = Counts::default();
+        for (topic, partition, offset) in [("a", 0, 5), ("a", 1, 9), ("b", 0, 1), ("a", 0, 7), ("a", 0, 6)] {
+            counts.wrote(topic, partition, offset);
+        }
+        let tp = TopicPartition::new;
+        assert_eq!(counts.highest, [(tp("a", 0), 7), (tp("a", 1), 9), (tp("b", 0), 1)]);
+    }
+}
