@@ -37,6 +37,8 @@ struct MergeTask {
     view: Arc<TaskView>,
     /// Next offset of each source, by its number.
     next: Vec<Offset>,
+    /// Where it was when it came: a rollback that happens before the commit thread knows the task goes back to here.
+    came_at: Vec<Offset>,
 }
 
 /// The merge thread's state.
@@ -127,6 +129,10 @@ impl Merger {
             let polled = match self.poll(&mut inbox) {
                 Ok(n) => n,
                 Err(e) => {
+                    // What came before the error has moved the read positions already.
+                    if !inbox.arrived.is_empty() {
+                        self.hand_over(&inbox)?;
+                    }
                     self.after_poll_error(e)?;
                     continue;
                 }
@@ -169,9 +175,14 @@ impl Merger {
     }
 
     fn add(&mut self, task: Box<Task>, token: GroupToken) -> Result<()> {
-        self.token = Some(token);
+        // Orders to renew come from another thread: the one that is here already may be newer.
+        self.token.get_or_insert(token);
+        // A rollback from before may name a position of an earlier stay of this partition here.
+        self.follow_commits()?;
+        // What is in memory of an earlier stay here is older than the store now.
+        self.overlay.forget(task.partition);
         let next = self.next_of(&task.position);
-        self.tasks.insert(task.partition, MergeTask { view: task.view.clone(), next });
+        self.tasks.insert(task.partition, MergeTask { view: task.view.clone(), came_at: next.clone(), next });
         self.stores.insert(task.partition, task.store.clone());
         self.assign()?;
         task.view.set_phase(Phase::Running);
@@ -209,11 +220,11 @@ impl Merger {
         if self.link.epoch() != self.epoch {
             self.epoch = self.link.epoch();
             self.overlay.clear();
-            for (partition, position) in self.link.back_to() {
-                let next = self.next_of(&position);
-                if let Some(task) = self.tasks.get_mut(&partition) {
-                    task.next = next;
-                }
+            let back_to = self.link.back_to();
+            let next: BTreeMap<u32, Vec<Offset>> = back_to.iter().map(|(p, at)| (*p, self.next_of(at))).collect();
+            for (partition, task) in &mut self.tasks {
+                // The commit thread did not know a task that is not named: nothing of it was committed yet.
+                task.next = next.get(partition).unwrap_or(&task.came_at).clone();
             }
             self.assign()?;
         }
