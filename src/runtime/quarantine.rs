@@ -7,11 +7,17 @@ use crate::broker::NewRecord;
 use crate::config::QuarantineSettings;
 use crate::record::TableDef;
 
+/// Most of a message key that is kept, bytes: with payload and headers it must fit what topics take (1 MiB by default).
+const MAX_KEY: u64 = 64 << 10;
+/// Most of the `keld.error` header, bytes: paths and keys come from the event and may be of any length.
+const MAX_ERROR: usize = 4 << 10;
+
 /// Builds the record for `partitions` of the quarantine topic.
 pub fn record(q: Quarantine, def: &TableDef, settings: &QuarantineSettings, partitions: u32) -> NewRecord {
     let source = &def.sources[q.source];
     let reason = q.rejects.first().map_or("unknown", |r| r.reason.code());
-    let error = q.rejects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let mut error = q.rejects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    error.truncate(error.floor_char_boundary(MAX_ERROR));
     let mut headers: Vec<(String, Vec<u8>)> = [
         ("reason", reason.to_owned()),
         ("error", error),
@@ -25,23 +31,24 @@ pub fn record(q: Quarantine, def: &TableDef, settings: &QuarantineSettings, part
     .into_iter()
     .map(|(name, value)| (format!("keld.{name}"), value.into_bytes()))
     .collect();
-    let payload = q.payload.map(|p| cut(p, settings.max_payload, &mut headers));
+    let payload = q.payload.map(|p| cut("payload", p, settings.max_payload, &mut headers));
     NewRecord {
         topic: Arc::from(settings.topic.as_str()),
         partition: q.partition % partitions.max(1),
-        key: q.key.map(|k| cut(k, settings.max_payload / 4, &mut headers)),
+        key: q.key.map(|k| cut("key", k, (settings.max_payload / 4).min(MAX_KEY), &mut headers)),
         payload: Some(payload.unwrap_or_default()),
         headers,
         timestamp_ms: None,
     }
 }
 
-fn cut(mut bytes: Vec<u8>, most: u64, headers: &mut Vec<(String, Vec<u8>)>) -> Vec<u8> {
+/// Keeps the first `most` bytes; what is lost is told by the headers `keld.<what>_cut_from_bytes` and `keld.<what>_cut_xxh3_128`.
+fn cut(what: &str, mut bytes: Vec<u8>, most: u64, headers: &mut Vec<(String, Vec<u8>)>) -> Vec<u8> {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     if bytes.len() > most {
         let hash = xxhash_rust::xxh3::xxh3_128(&bytes);
-        headers.push(("keld.cut_from_bytes".to_owned(), bytes.len().to_string().into_bytes()));
-        headers.push(("keld.cut_xxh3_128".to_owned(), format!("{hash:032x}").into_bytes()));
+        headers.push((format!("keld.{what}_cut_from_bytes"), bytes.len().to_string().into_bytes()));
+        headers.push((format!("keld.{what}_cut_xxh3_128"), format!("{hash:032x}").into_bytes()));
         bytes.truncate(most);
     }
     bytes
