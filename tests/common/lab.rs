@@ -196,7 +196,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    fn new(mut child: Child) -> Self {
+    pub(crate) fn new(mut child: Child) -> Self {
         let out = child.stdout.take().map(BufReader::new);
         let err = Arc::new(Mutex::new(String::new()));
         let (into, mut from) = (err.clone(), child.stderr.take().unwrap());
