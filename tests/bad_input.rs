@@ -64,6 +64,7 @@ cases! {
     an_integer_beyond_all_bits_is_set_aside
     a_float_beyond_its_range_is_set_aside
     an_undeclared_member_is_set_aside_where_they_are_rejected
+    a_member_with_an_endless_name_is_set_aside
     an_addend_without_an_event_id_is_set_aside
     a_sum_that_leaves_64_bits_is_set_aside
     an_event_outside_the_window_is_set_aside
@@ -105,14 +106,14 @@ fn available(on: On) -> bool {
 
 /// Runs all cases once a broker. `None`, loudly, where there is no Kafka.
 fn evidence(on: On) -> Option<&'static Evidence> {
-    static LOCAL: OnceLock<Result<Evidence, ()>> = OnceLock::new();
-    static KAFKA: OnceLock<Result<Evidence, ()>> = OnceLock::new();
+    static LOCAL: OnceLock<Result<Evidence, String>> = OnceLock::new();
+    static KAFKA: OnceLock<Result<Evidence, String>> = OnceLock::new();
     if !available(on) {
         return None;
     }
     let slot = if on == On::Local { &LOCAL } else { &KAFKA };
-    let run = || catch_unwind(AssertUnwindSafe(|| gather(on))).map_err(drop);
-    Some(slot.get_or_init(run).as_ref().unwrap_or_else(|()| panic!("the run over all cases failed; the first test to fail shows why")))
+    let run = || catch_unwind(AssertUnwindSafe(|| gather(on))).map_err(|cause| *cause.downcast::<String>().unwrap_or_default());
+    Some(slot.get_or_init(run).as_ref().unwrap_or_else(|why| panic!("the run over all cases failed: {why}")))
 }
 
 /// A good event of another key in the same partition.
@@ -228,6 +229,7 @@ fn check(on: On, name: &str) {
     for word in &case.words {
         assert!(entry.header("error").contains(word), "{word:?} in {:?}", entry.header("error"));
     }
+    assert!(entry.header("error").len() <= 4_096, "an error of {} bytes", entry.header("error").len());
     assert_eq!((entry.header("table"), entry.header("source")), (case.table, case.table));
     let at: i64 = entry.header("timestamp_ms").parse().unwrap();
     assert!(seen.timestamp.contains(&at), "{at} in {:?}", seen.timestamp);

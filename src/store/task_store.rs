@@ -201,7 +201,9 @@ impl Store {
 
 fn opening(dir: &Path, e: rocksdb::Error) -> Error {
     let text = e.to_string();
-    if text.contains("lock") || text.contains("LOCK") {
+    // RocksDB's words; the path itself may speak of locks, and a lock file also fails on a full or read-only disk.
+    let taken = text.contains("lock hold by current process") || text.contains("Resource temporarily unavailable");
+    if taken {
         return Error::refused(format!("the store {} is in use by another process", dir.display()))
             .because(e)
             .advise("stop the other Keld, or give this one its own instance.data_dir");

@@ -24,7 +24,7 @@ use crate::broker::{GroupToken, NewRecord, Offset, TopicPartition, Transactional
 use crate::clock;
 use crate::fault;
 use crate::index::{IndexBatch, IndexChange};
-use crate::metrics::{Metrics, StepLabel};
+use crate::metrics::{Metrics, ReasonLabels, StepLabel};
 use crate::query::Table;
 use crate::record::{Outcome, POSITION_KEY, TableDef};
 use crate::task::batch::{Batch, Change, Quarantine, TaskBatch};
@@ -49,6 +49,8 @@ pub struct Protocol {
 pub struct Staged {
     tasks: Vec<StagedTask>,
     quarantined: Vec<Quarantine>,
+    /// Of these, by reason code.
+    reasons: BTreeMap<&'static str, u64>,
     token: GroupToken,
     oldest_ms: i64,
     catching_up: bool,
@@ -70,13 +72,21 @@ pub fn stage(def: &TableDef, tasks: &BTreeMap<u32, Task>, batch: Batch) -> Stage
         let position = moved(def, &task.position, &b);
         Some(StagedTask { partition, changes: b.changes.into_values().collect(), batch: b.moved, position })
     };
+    let quarantined: Vec<_> = batch.quarantined.into_iter().filter(|q| tasks.contains_key(&q.partition)).collect();
+    let mut reasons = BTreeMap::new();
+    quarantined.iter().for_each(|q| *reasons.entry(reason(q)).or_default() += 1);
     Staged {
         tasks: batch.tasks.into_iter().filter_map(here).collect(),
-        quarantined: batch.quarantined.into_iter().filter(|q| tasks.contains_key(&q.partition)).collect(),
+        quarantined,
+        reasons,
         token: batch.token,
         oldest_ms: batch.oldest_ms,
         catching_up: batch.catching_up,
     }
+}
+
+fn reason(aside: &Quarantine) -> &'static str {
+    aside.rejects.first().map_or("unknown", |r| r.reason.code())
 }
 
 fn moved(def: &TableDef, from: &Position, batch: &TaskBatch) -> Position {
@@ -135,9 +145,6 @@ impl Protocol {
             }
         }
         for aside in std::mem::take(&mut staged.quarantined) {
-            let reason = aside.rejects.first().map_or("unknown", |r| r.reason.code());
-            let label = crate::metrics::ReasonLabels { table: self.table.def.name.clone(), reason };
-            self.metrics.quarantined.get_or_create(&label).inc();
             producer.send((self.quarantine)(aside))?;
         }
         for task in &staged.tasks {
@@ -171,6 +178,10 @@ impl Protocol {
         })?;
         fault::point("commit.7_applied");
         let (oldest_ms, catching_up) = (staged.oldest_ms, staged.catching_up);
+        for (reason, n) in staged.reasons {
+            let label = ReasonLabels { table: self.table.def.name.clone(), reason };
+            self.metrics.quarantined.get_or_create(&label).inc_by(n);
+        }
         for staged in staged.tasks {
             let Some(task) = tasks.get_mut(&staged.partition) else { continue };
             let at = covered(&staged.partition)?;

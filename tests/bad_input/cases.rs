@@ -249,11 +249,20 @@ fn values() -> Vec<Case> {
             "an_integer_beyond_all_bits_is_set_aside",
             r#""stock":{"qty":#}"#,
             "123456789012345678901234567890",
-            &["123456789012345678901234567890", "64 bits"],
+            &["stock.qty", "123456789012345678901234567890", "64 bits"],
         ),
         Case::of_number("a_float_beyond_its_range_is_set_aside", r#""price":#"#, "1e999", &["price", "number out of range"]),
         Case::of_record(name, "strict", &undeclared, "undeclared", &["colour", "no field declares"]),
+        endless_name(),
     ]
+}
+
+/// The path is most of the message; the message may not make the quarantine record too large.
+fn endless_name() -> Case {
+    let name = "a_member_with_an_endless_name_is_set_aside";
+    let mut bad = json!({ "id": name, "ts": T + 5 });
+    bad["n".repeat(500_000)] = json!(1);
+    Case::of_record(name, "strict", &bad, "undeclared", &["nnnn"])
 }
 
 fn merges() -> Vec<Case> {
