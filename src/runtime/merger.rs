@@ -311,3 +311,6 @@ impl Merger {
     }
 }
 
+#[cfg(test)]
+#[path = "merger_tests.rs"]
+mod tests;
