@@ -123,7 +123,7 @@ impl Grouping<'_> {
             codec::encode(&record, &mut stored);
             changed = true;
         }
-        if stored.len() <= self.max_record {
+        if group.key.len() + stored.len() <= self.max_record {
             for (&i, merged) in group.events.iter().zip(all) {
                 self.account(inbox, &inbox.arrived[i], merged, out);
             }
@@ -151,8 +151,8 @@ impl Grouping<'_> {
             let merged = self.merge_one(a, &mut next);
             stored.clear();
             codec::encode(&next, &mut stored);
-            if stored.len() > self.max_record {
-                self.set_aside(inbox, a, vec![self.too_large(group.key, stored.len())], out);
+            if group.key.len() + stored.len() > self.max_record {
+                self.set_aside(inbox, a, vec![self.too_large(group.key, group.key.len() + stored.len())], out);
                 continue;
             }
             changed |= merged.as_ref().is_some_and(|m| m.changed);
@@ -167,7 +167,7 @@ impl Grouping<'_> {
             reason: Reason::TooLarge,
             path: String::new(),
             detail: format!(
-                "the record {:?} would take {bytes} bytes, the changelog takes at most {}",
+                "the record {:?} with its key would take {bytes} bytes, the changelog takes at most {}",
                 String::from_utf8_lossy(key),
                 self.max_record
             ),

@@ -18,7 +18,7 @@ use super::overlay::Overlay;
 use crate::broker::{Broker, Consumer, GroupToken, Offset, TopicPartition};
 use crate::query::Table;
 use crate::record::decode::Decoder;
-use crate::record::{Reason, SourceDef};
+use crate::record::Reason;
 use crate::runtime::Health;
 use crate::store::{Position, Store};
 use crate::task::{Phase, Task, TaskView};
@@ -37,8 +37,8 @@ struct MergeTask {
     view: Arc<TaskView>,
     /// Next offset of each source, by its number.
     next: Vec<Offset>,
-    /// The same when the task was added.
-    added_at: Vec<Offset>,
+    /// Where it was when it came: a rollback that happens before the commit thread knows the task goes back to here.
+    came_at: Vec<Offset>,
 }
 
 /// The merge thread's state.
@@ -87,10 +87,6 @@ pub struct MergerParts {
     pub max_record: usize,
 }
 
-fn next_of(sources: &[SourceDef], position: &Position) -> Vec<Offset> {
-    sources.iter().map(|s| position.next(&s.name).unwrap_or(0)).collect()
-}
-
 impl Merger {
     /// A merger without tasks.
     pub fn new(parts: MergerParts) -> Result<Self> {
@@ -133,6 +129,10 @@ impl Merger {
             let polled = match self.poll(&mut inbox) {
                 Ok(n) => n,
                 Err(e) => {
+                    // What came before the error has moved the read positions already.
+                    if !inbox.arrived.is_empty() {
+                        self.hand_over(&inbox)?;
+                    }
                     self.after_poll_error(e)?;
                     continue;
                 }
@@ -175,10 +175,14 @@ impl Merger {
     }
 
     fn add(&mut self, task: Box<Task>, token: GroupToken) -> Result<()> {
-        self.token = Some(token);
-        let next = next_of(&self.table.def.sources, &task.position);
-        let added_at = next.clone();
-        self.tasks.insert(task.partition, MergeTask { view: task.view.clone(), next, added_at });
+        // Orders to renew come from another thread: the one that is here already may be newer.
+        self.token.get_or_insert(token);
+        // A rollback from before may name a position of an earlier stay of this partition here.
+        self.follow_commits()?;
+        // What is in memory of an earlier stay here is older than the store now.
+        self.overlay.forget(task.partition);
+        let next = self.next_of(&task.position);
+        self.tasks.insert(task.partition, MergeTask { view: task.view.clone(), came_at: next.clone(), next });
         self.stores.insert(task.partition, task.store.clone());
         self.assign()?;
         task.view.set_phase(Phase::Running);
@@ -194,6 +198,10 @@ impl Merger {
         }
         self.assign()?;
         self.send(ToCommit::Release(release))
+    }
+
+    fn next_of(&self, position: &Position) -> Vec<Offset> {
+        self.table.def.sources.iter().map(|s| position.next(&s.name).unwrap_or(0)).collect()
     }
 
     /// Reads on from the read positions; whatever was prefetched is dropped.
@@ -213,10 +221,10 @@ impl Merger {
             self.epoch = self.link.epoch();
             self.overlay.clear();
             let back_to = self.link.back_to();
-            let sources = &self.table.def.sources;
+            let next: BTreeMap<u32, Vec<Offset>> = back_to.iter().map(|(p, at)| (*p, self.next_of(at))).collect();
             for (partition, task) in &mut self.tasks {
-                // A task that the commit thread had not met yet: nothing of it is committed, everything read of it is void.
-                task.next = back_to.get(partition).map_or_else(|| task.added_at.clone(), |p| next_of(sources, p));
+                // The commit thread did not know a task that is not named: nothing of it was committed yet.
+                task.next = next.get(partition).unwrap_or(&task.came_at).clone();
             }
             self.assign()?;
         }

@@ -7,11 +7,15 @@ use crate::broker::NewRecord;
 use crate::config::QuarantineSettings;
 use crate::record::TableDef;
 
+/// Longest error text that goes along, bytes; it may quote a key.
+const MOST_ERROR: usize = 4 << 10;
+
 /// Builds the record for `partitions` of the quarantine topic.
 pub fn record(q: Quarantine, def: &TableDef, settings: &QuarantineSettings, partitions: u32) -> NewRecord {
     let source = &def.sources[q.source];
     let reason = q.rejects.first().map_or("unknown", |r| r.reason.code());
-    let error = q.rejects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let mut error = q.rejects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    error.truncate(error.floor_char_boundary(MOST_ERROR));
     let mut headers: Vec<(String, Vec<u8>)> = [
         ("reason", reason.to_owned()),
         ("error", error),
@@ -25,11 +29,14 @@ pub fn record(q: Quarantine, def: &TableDef, settings: &QuarantineSettings, part
     .into_iter()
     .map(|(name, value)| (format!("keld.{name}"), value.into_bytes()))
     .collect();
-    let payload = q.payload.map(|p| cut(p, settings.max_payload, &mut headers));
+    let key = q.key.map(|k| cut(k, settings.max_payload / 4, &mut headers));
+    // Together they must fit a message.
+    let room = settings.max_payload - key.as_ref().map_or(0, |k| k.len() as u64);
+    let payload = q.payload.map(|p| cut(p, room, &mut headers));
     NewRecord {
         topic: Arc::from(settings.topic.as_str()),
         partition: q.partition % partitions.max(1),
-        key: q.key.map(|k| cut(k, settings.max_payload / 4, &mut headers)),
+        key,
         payload: Some(payload.unwrap_or_default()),
         headers,
         timestamp_ms: None,
@@ -45,4 +52,30 @@ fn cut(mut bytes: Vec<u8>, most: u64, headers: &mut Vec<(String, Vec<u8>)>) -> V
         bytes.truncate(most);
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Reason, Reject};
+
+    #[test]
+    fn an_event_of_any_size_fits_a_message_with_its_key_and_its_reasons() {
+        let (def, settings) = (crate::index::testing::def(), QuarantineSettings { topic: "q".into(), max_payload: 900 << 10 });
+        let reject = Reject { reason: Reason::WrongPartition, path: String::new(), detail: "é".repeat(1 << 20) };
+        let set_aside = Quarantine {
+            source: 0,
+            partition: 1,
+            offset: 7,
+            timestamp_ms: 9,
+            rejects: vec![reject],
+            key: Some(vec![b'k'; 1 << 20]),
+            payload: Some(vec![b'p'; 1 << 20]),
+        };
+        let made = record(set_aside, &def, &settings, 4);
+        let headers: usize = made.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
+        let size = made.key.map_or(0, |k| k.len()) + made.payload.map_or(0, |p| p.len()) + headers;
+        assert!(size <= 910 << 10, "{size} bytes");
+        assert_eq!(made.headers.iter().filter(|(n, _)| n.starts_with("keld.cut_from")).count(), 2);
+    }
 }

@@ -8,7 +8,7 @@ use crate::query::{Count, Hit, SearchRequest, SortKey, Table, leaf};
 use crate::store::Accounting;
 
 /// The account of what was fed.
-pub fn account(table: &Table, fed: usize, took: Duration) -> Result<()> {
+pub(super) fn account(table: &Table, fed: usize, took: Duration) -> Result<()> {
     let mut sum = Accounting::default();
     for task in table.tasks().values() {
         task.progress().accounting.values().for_each(|a| sum.add(a));
@@ -25,7 +25,7 @@ pub fn account(table: &Table, fed: usize, took: Duration) -> Result<()> {
 }
 
 /// Three searches with their answers.
-pub fn examples(table: &Table) -> Result<()> {
+pub(super) fn examples(table: &Table) -> Result<()> {
     let search = |q: &str, filter: &[&str], sort: &str| SearchRequest {
         q: (!q.is_empty()).then(|| q.to_owned()),
         filter: filter.iter().map(|f| (*f).to_owned()).collect(),
