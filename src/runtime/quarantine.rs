@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::task::batch::Quarantine;
 use crate::broker::NewRecord;
 use crate::config::QuarantineSettings;
 use crate::record::TableDef;
+use crate::task::batch::Quarantine;
 
 /// Most of a message key that is kept, bytes: with payload and headers it must fit what topics take (1 MiB by default).
 const MAX_KEY: u64 = 64 << 10;
@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn an_event_of_any_size_fits_a_message_with_its_key_and_its_reasons() {
-        let (def, settings) = (crate::index::testing::def(), QuarantineSettings { topic: "q".into(), max_payload: 900 << 10 });
+        let (def, settings) =
+            (crate::index::testing::def(), QuarantineSettings { topic: "q".into(), max_payload: 900 << 10 });
         let reject = Reject { reason: Reason::WrongPartition, path: String::new(), detail: "é".repeat(1 << 20) };
         let set_aside = Quarantine {
             source: 0,

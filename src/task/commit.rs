@@ -27,8 +27,8 @@ use crate::index::{IndexBatch, IndexChange};
 use crate::metrics::{Metrics, ReasonLabels, StepLabel};
 use crate::query::Table;
 use crate::record::{Outcome, POSITION_KEY, TableDef};
-use crate::task::batch::{Batch, Change, Quarantine, TaskBatch};
 use crate::store::{Position, StoreBatch};
+use crate::task::batch::{Batch, Change, Quarantine, TaskBatch};
 use crate::{Error, Result};
 
 /// What a table's commits need that does not change.
@@ -113,7 +113,11 @@ impl Staged {
 impl Protocol {
     /// Steps 1 to 5. Returns the changelog position of each task after it. An error means that the outcome may be unknown;
     /// the changelog tells.
-    pub fn transact(&self, producer: &mut dyn TransactionalProducer, staged: &mut Staged) -> Result<BTreeMap<u32, Offset>> {
+    pub fn transact(
+        &self,
+        producer: &mut dyn TransactionalProducer,
+        staged: &mut Staged,
+    ) -> Result<BTreeMap<u32, Offset>> {
         self.timed("produce", || {
             producer.begin()?;
             fault::point("commit.1_begun");
@@ -160,7 +164,12 @@ impl Protocol {
 
     /// Steps 6 to 8, for a batch that is committed. An error here is fatal: memory and disk no longer agree, a restart
     /// brings them together from the changelog.
-    pub fn settle(&self, staged: Staged, changelog: &BTreeMap<u32, Offset>, tasks: &mut BTreeMap<u32, Task>) -> Result<()> {
+    pub fn settle(
+        &self,
+        staged: Staged,
+        changelog: &BTreeMap<u32, Offset>,
+        tasks: &mut BTreeMap<u32, Task>,
+    ) -> Result<()> {
         let covered = |partition: &u32| {
             changelog.get(partition).copied().ok_or_else(|| Error::internal("a task without a changelog position"))
         };
