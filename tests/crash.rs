@@ -1,7 +1,13 @@
 //! Crashes: the process aborted at every fault point, killed at random moments, fenced while it works, and started again
 //! beside a million records. Afterwards every record must be what it would have been without, and every event must have
 //! had its effect once.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests panic, and say what they did")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests panic, and say what they did"
+)]
 
 mod common;
 #[path = "crash/faults.rs"]

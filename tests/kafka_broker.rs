@@ -2,12 +2,7 @@
 //!
 //! The promises that every broker makes are checked by the conformance suite.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a check that cannot go on fails, and a skipped one says so"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a check that cannot go on fails, and a skipped one says so")]
 
 #[expect(dead_code, reason = "other test binaries need more of it")]
 #[path = "common/kafka.rs"]

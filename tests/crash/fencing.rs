@@ -11,7 +11,7 @@ use crate::common::client::Client;
 use crate::common::lab::{Lab, On, PARTITIONS, PATIENCE, loaded};
 use crate::common::workload::{Delivery, Workload};
 use crate::common::{report, truth};
-use crate::scene::{TABLE, Witness, finish, openings, settings};
+use crate::scene::{TABLE, Witness, counted, finish, openings, settings};
 
 /// Runs of the test in which tasks are still being opened.
 const TRIALS: usize = 6;
@@ -151,11 +151,10 @@ pub(crate) fn rolls_back_on_kafka() {
     let ends = loaded(&lab, &workload);
     let before = Witness::default().look(&lab);
     let mut instance = lab.start();
-    let consumed = |client: &Client| crate::scene::counted(client);
-    instance.wait_for("a commit", |client| (consumed(client) > 0).then_some(()));
+    instance.wait_for("a commit", |client| (counted(client) > 0).then_some(()));
     let id = settings(&lab).transactional_id(TABLE, 0);
     drop(lab.broker().transactional(&id).unwrap());
-    let at = consumed(&instance.client());
+    let at = instance.wait_for("an answer", |client| Some(counted(client)));
     let stderr = finish(&lab, &workload, &ends, before, instance);
     for said in ["another producer took this worker's transactional id over", &id, "rolled back; processing goes on"] {
         assert!(stderr.contains(said), "{said:?} is missing\n{stderr}");
