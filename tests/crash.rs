@@ -1,7 +1,13 @@
 //! Crashes: the process aborted at every fault point, killed at random moments, fenced while it works, and started again
 //! beside a million records. Afterwards every record must be what it would have been without, and every event must have
 //! had its effect once.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests panic, and say what they did")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests panic, and say what they did"
+)]
 
 mod common;
 #[path = "crash/faults.rs"]
@@ -37,6 +43,11 @@ fn kills_at_random_moments_on_the_embedded_log_lose_nothing_and_repeat_nothing()
 #[test]
 fn kills_at_random_moments_on_kafka_lose_nothing_and_repeat_nothing() {
     kills::kill_at_random(On::Kafka);
+}
+
+#[test]
+fn kills_while_everything_is_restored_lose_nothing() {
+    kills::kill_while_restoring(On::Local);
 }
 
 #[test]
