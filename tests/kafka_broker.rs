@@ -409,13 +409,16 @@ impl Drop for Cluster {
 
 #[test]
 fn a_broker_that_crashes_and_comes_back_costs_no_record_and_shows_none_twice() {
-    if kafka::start_kafka().is_none() {
+    if std::env::var("KELD_TEST_KAFKA").as_deref() == Ok("skip") {
+        println!("SKIPPED: KELD_TEST_KAFKA=skip; this test checked NOTHING");
         return;
     }
     let cluster = Cluster(tempfile::tempdir().unwrap());
     let told = cluster.run("start");
     let bootstrap = told.lines().find_map(|l| l.strip_prefix("bootstrap=")).unwrap();
-    let broker = KafkaBroker::connect(options(bootstrap)).unwrap();
+    // Longer than the restart takes: the coordinator must not abort the transaction meanwhile.
+    let patient = KafkaOptions { transaction_timeout: Duration::from_secs(120), ..options(bootstrap) };
+    let broker = KafkaBroker::connect(patient).unwrap();
     let tp = topic(&broker, "crashing", 1, &[]).remove(0);
     let mut producer = broker.transactional("crashing-1").unwrap();
     let mut consumer = broker.consumer("crashing").unwrap();
@@ -434,21 +437,13 @@ fn a_broker_that_crashes_and_comes_back_costs_no_record_and_shows_none_twice() {
         }
     };
     poll(&mut seen);
+    // The outcome is open, and the next call takes the same commit up again.
+    assert_eq!(producer.commit().unwrap_err_kind(), Kind::BrokerAway);
     cluster.run("restart");
 
     let deadline = Instant::now() + PATIENCE;
-    // The reactions are the contract's: retry, roll back, or make a new producer.
-    let mut committed = producer.commit().map(drop);
-    let mut rewrite = false;
-    while let Err(e) = committed {
-        assert!(Instant::now() < deadline, "{e}");
-        match e.kind() {
-            Kind::BrokerAway => {}
-            Kind::AbortRequired => rewrite = producer.abort().is_ok() || rewrite,
-            Kind::Fenced => (producer, rewrite) = (broker.transactional("crashing-1").unwrap(), true),
-            other => panic!("{other:?}: {e}"),
-        }
-        committed = if rewrite { retry(&mut *producer, &tp, "in doubt") } else { producer.commit().map(drop) };
+    while let Err(e) = producer.commit() {
+        assert!(e.kind() == Kind::BrokerAway && Instant::now() < deadline, "{e}");
     }
     while seen.len() < 2 {
         assert!(Instant::now() < deadline, "{seen:?}");
@@ -460,11 +455,4 @@ fn a_broker_that_crashes_and_comes_back_costs_no_record_and_shows_none_twice() {
         poll(&mut seen);
     }
     assert_eq!(seen, ["before", "in doubt", "after"]);
-}
-
-fn retry(producer: &mut dyn TransactionalProducer, tp: &TopicPartition, value: &str) -> keld::Result<()> {
-    producer.begin()?;
-    producer.send(record(tp, value))?;
-    producer.drain()?;
-    producer.commit().map(drop)
 }
