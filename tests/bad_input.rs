@@ -64,6 +64,7 @@ cases! {
     an_integer_beyond_all_bits_is_set_aside
     a_float_beyond_its_range_is_set_aside
     an_undeclared_member_is_set_aside_where_they_are_rejected
+    a_member_with_an_endless_name_is_set_aside
     an_addend_without_an_event_id_is_set_aside
     a_sum_that_leaves_64_bits_is_set_aside
     an_event_outside_the_window_is_set_aside
@@ -105,14 +106,16 @@ fn available(on: On) -> bool {
 
 /// Runs all cases once a broker. `None`, loudly, where there is no Kafka.
 fn evidence(on: On) -> Option<&'static Evidence> {
-    static LOCAL: OnceLock<Result<Evidence, ()>> = OnceLock::new();
-    static KAFKA: OnceLock<Result<Evidence, ()>> = OnceLock::new();
+    static LOCAL: OnceLock<Result<Evidence, String>> = OnceLock::new();
+    static KAFKA: OnceLock<Result<Evidence, String>> = OnceLock::new();
     if !available(on) {
         return None;
     }
     let slot = if on == On::Local { &LOCAL } else { &KAFKA };
-    let run = || catch_unwind(AssertUnwindSafe(|| gather(on))).map_err(drop);
-    Some(slot.get_or_init(run).as_ref().unwrap_or_else(|()| panic!("the run over all cases failed; the first test to fail shows why")))
+    let run = || {
+        catch_unwind(AssertUnwindSafe(|| gather(on))).map_err(|cause| *cause.downcast::<String>().unwrap_or_default())
+    };
+    Some(slot.get_or_init(run).as_ref().unwrap_or_else(|why| panic!("the run over all cases failed: {why}")))
 }
 
 /// A good event of another key in the same partition.
@@ -144,7 +147,9 @@ fn script(case: &Case) -> (Vec<Sent>, usize, Vec<(String, Value)>) {
     let at = messages.len();
     messages.push(bad);
     messages.extend(case.after.iter().cloned().chain(good(2..4)));
-    let shown = |key: &str| if case.table == "keyed" { json!({ "name": "beside" }) } else { json!({ "id": key, "name": "beside" }) };
+    let shown = |key: &str| {
+        if case.table == "keyed" { json!({ "name": "beside" }) } else { json!({ "id": key, "name": "beside" }) }
+    };
     let mut records: Vec<_> = beside.iter().map(|(key, _)| (key.clone(), shown(key))).collect();
     records.extend(case.record.clone());
     (messages, at, records)
@@ -228,10 +233,17 @@ fn check(on: On, name: &str) {
     for word in &case.words {
         assert!(entry.header("error").contains(word), "{word:?} in {:?}", entry.header("error"));
     }
+    assert!(entry.header("error").len() <= 4_096, "an error of {} bytes", entry.header("error").len());
     assert_eq!((entry.header("table"), entry.header("source")), (case.table, case.table));
     let at: i64 = entry.header("timestamp_ms").parse().unwrap();
     assert!(seen.timestamp.contains(&at), "{at} in {:?}", seen.timestamp);
-    whole_or_cut(entry, "payload", entry.payload.as_deref(), case.bad.payload.as_deref().unwrap_or_default(), MAX_PAYLOAD);
+    whole_or_cut(
+        entry,
+        "payload",
+        entry.payload.as_deref(),
+        case.bad.payload.as_deref().unwrap_or_default(),
+        MAX_PAYLOAD,
+    );
     match &case.bad.key {
         None => assert_eq!(entry.key, None),
         Some(key) => whole_or_cut(entry, "key", entry.key.as_deref(), key, MAX_PAYLOAD / 4),
@@ -263,7 +275,8 @@ fn everything_is_counted(on: On) {
     let Some(evidence) = evidence(on) else { return };
     let bad = |table: &str| by_reason().iter().filter(|((t, _), _)| *t == table).map(|(_, n)| n).sum::<u64>();
     for (table, sent) in &evidence.sent {
-        let accounts = common::truth::accounts(&evidence.status, table, &BTreeMap::from([((*table).to_owned(), *sent)]));
+        let accounts =
+            common::truth::accounts(&evidence.status, table, &BTreeMap::from([((*table).to_owned(), *sent)]));
         assert_eq!(accounts[table]["quarantined"], bad(table), "table {table}: {accounts}");
         // What is good is new: nothing of it is a duplicate or stale.
         assert_eq!(accounts[table]["applied"], sent - bad(table), "table {table}: {accounts}");

@@ -117,7 +117,9 @@ fn refuse_unbuilt(settings: &Settings) -> Result<()> {
 
 /// Transactional ids that this process uses.
 fn own_ids(settings: &Settings) -> BTreeSet<String> {
-    let of = |t: &Arc<TableDef>| (0..settings.instance.workers).map(|w| settings.transactional_id(&t.name, w)).collect::<Vec<_>>();
+    let of = |t: &Arc<TableDef>| {
+        (0..settings.instance.workers).map(|w| settings.transactional_id(&t.name, w)).collect::<Vec<_>>()
+    };
     settings.tables.iter().flat_map(of).collect()
 }
 
@@ -212,7 +214,10 @@ pub fn start(settings: Settings, options: StartOptions) -> Result<Running> {
     Ok(Running { address, state, parts, server, supervisor, stop, ended })
 }
 
-fn supervisor(parts: &Parts, told: &Sender<(String, Result<()>)>) -> Result<impl FnOnce(crossbeam_channel::Receiver<()>) -> Supervisor + Send + 'static> {
+fn supervisor(
+    parts: &Parts,
+    told: &Sender<(String, Result<()>)>,
+) -> Result<impl FnOnce(crossbeam_channel::Receiver<()>) -> Supervisor + Send + 'static> {
     let settings = &parts.settings;
     let mut tables = Vec::new();
     for opener in &parts.openers {

@@ -179,11 +179,20 @@ fn message_key(raw: &RawEvent<'_>) -> Result<Vec<u8>, Reject> {
         None => refuse(Reason::NullKey, "the message has no key"),
         Some([]) => refuse(Reason::MissingKey, "the message key is empty"),
         Some(key) if std::str::from_utf8(key).is_err() => refuse(Reason::BadKey, "the message key is not UTF-8"),
-        Some(key) if key.starts_with(super::RESERVED_PREFIX) => {
-            refuse(Reason::BadKey, "the key has the reserved prefix")
-        }
-        Some(key) => Ok(key.to_vec()),
+        Some(key) => match unfit(key) {
+            Some(why) => refuse(Reason::BadKey, &why),
+            None => Ok(key.to_vec()),
+        },
     }
+}
+
+/// Why no record can have this key, if so.
+fn unfit(key: &[u8]) -> Option<String> {
+    if key.starts_with(super::RESERVED_PREFIX) {
+        return Some("the key has the reserved prefix".to_owned());
+    }
+    let most = super::MAX_KEY_BYTES;
+    (key.len() > most).then(|| format!("the key has {} bytes, at most {most} are taken", key.len()))
 }
 
 fn path_key(path: &Path, slot: &Slot) -> Result<Vec<u8>, Reject> {
@@ -193,10 +202,10 @@ fn path_key(path: &Path, slot: &Slot) -> Result<Vec<u8>, Reject> {
             refuse(Reason::MissingKey, "the event has no key".to_owned())
         }
         Slot::Given(Value::Str(key)) if key.is_empty() => refuse(Reason::MissingKey, "the key is empty".to_owned()),
-        Slot::Given(Value::Str(key)) if key.as_bytes().starts_with(super::RESERVED_PREFIX) => {
-            refuse(Reason::BadKey, "the key has the reserved prefix".to_owned())
-        }
-        Slot::Given(Value::Str(key)) => Ok(key.as_bytes().to_vec()),
+        Slot::Given(Value::Str(key)) => match unfit(key.as_bytes()) {
+            Some(why) => refuse(Reason::BadKey, why),
+            None => Ok(key.as_bytes().to_vec()),
+        },
         Slot::Given(Value::Int(key)) => Ok(key.to_string().into_bytes()),
         Slot::Given(other) => {
             refuse(Reason::WrongType, format!("found {}, expected text or an integer", shorten(&other.canonical())))

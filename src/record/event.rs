@@ -83,7 +83,7 @@ pub enum Reason {
     MissingKey,
     /// The message has no key and the table takes it from there.
     NullKey,
-    /// The key starts with the reserved prefix, or is not UTF-8.
+    /// The key starts with the reserved prefix, is not UTF-8, or is too long.
     BadKey,
     /// No version at its path.
     MissingVersion,

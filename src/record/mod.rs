@@ -30,6 +30,8 @@ pub use partitioner::Partitioner;
 pub use state::Record;
 pub use value::Value;
 
+/// Longest key, bytes. A key must fit a term of the index and the margin of a changelog record.
+pub const MAX_KEY_BYTES: usize = 8 << 10;
 /// User keys may not start with this; what Keld itself keeps in a changelog stands under it.
 pub const RESERVED_PREFIX: &[u8] = b"\0keld";
 /// Key of the position record in every changelog partition.

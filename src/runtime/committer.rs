@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
-use crate::task::batch::Batch;
 use super::control::{Release, ToCommit};
 use super::link::Link;
 use crate::broker::{GroupToken, TransactionalProducer};
 use crate::config::ProcessingSettings;
 use crate::runtime::Health;
 use crate::store::Position;
+use crate::task::batch::Batch;
 use crate::task::commit::{self, Protocol};
 use crate::task::{Opener, Phase, Task};
 use crate::{Error, Kind, Reaction, Result};
@@ -66,7 +66,15 @@ impl Committer {
     /// A committer without tasks.
     pub fn new(parts: CommitterParts) -> Self {
         let now = Instant::now();
-        Self { parts, tasks: BTreeMap::new(), token: None, last_start: now, renewed: now, fenced: Vec::new(), rollbacks: 0 }
+        Self {
+            parts,
+            tasks: BTreeMap::new(),
+            token: None,
+            last_start: now,
+            renewed: now,
+            fenced: Vec::new(),
+            rollbacks: 0,
+        }
     }
 
     /// Runs until told to stop; an error ends the process.
@@ -158,7 +166,16 @@ impl Committer {
         let tasks = self.tasks.keys().map(|p| (*p, crate::task::batch::TaskBatch::default())).collect();
         let seq = self.parts.link.applied();
         let epoch = self.parts.link.epoch();
-        self.commit(Batch { seq, epoch, token, tasks, quarantined: Vec::new(), bytes: 0, oldest_ms: i64::MAX, catching_up: false })
+        self.commit(Batch {
+            seq,
+            epoch,
+            token,
+            tasks,
+            quarantined: Vec::new(),
+            bytes: 0,
+            oldest_ms: i64::MAX,
+            catching_up: false,
+        })
     }
 
     /// The way back from a transaction that did not end well: a new producer of the same id settles its fate, the changelog
@@ -177,7 +194,8 @@ impl Committer {
             self.parts.link.wait(BACKOFF.min(Duration::from_millis(10 << self.rollbacks.min(6))));
         }
         self.rollbacks = self.rollbacks.saturating_add(1);
-        self.parts.producer = self.persist("reaching the broker", |c| c.parts.opener.broker.transactional(&c.parts.id))?;
+        self.parts.producer =
+            self.persist("reaching the broker", |c| c.parts.opener.broker.transactional(&c.parts.id))?;
         let mut positions: BTreeMap<u32, Position> = BTreeMap::new();
         for partition in self.tasks.keys().copied().collect::<Vec<_>>() {
             let Some(task) = self.tasks.get(&partition).cloned() else { continue };
@@ -204,8 +222,12 @@ impl Committer {
         if self.fenced.len() < FENCED_MOST {
             return Ok(());
         }
-        Err(Error::refused(format!("the transactional id {:?} was taken over {} times within a minute", self.parts.id, self.fenced.len()))
-            .advise("give every instance its own instance.id"))
+        Err(Error::refused(format!(
+            "the transactional id {:?} was taken over {} times within a minute",
+            self.parts.id,
+            self.fenced.len()
+        ))
+        .advise("give every instance its own instance.id"))
     }
 
     /// Tries until it works, the failure is not of the broker's being away, or the process shuts down.
@@ -249,9 +271,9 @@ impl Committer {
     }
 }
 
-
 /// The error of a thread that ended by a panic.
 pub fn panicked(thread: &str, cause: &(dyn std::any::Any + Send)) -> Error {
-    let text = cause.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| cause.downcast_ref::<String>().cloned());
+    let text =
+        cause.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| cause.downcast_ref::<String>().cloned());
     Error::new(Kind::Internal, format!("thread {thread} panicked: {}", text.unwrap_or_else(|| "no message".into())))
 }

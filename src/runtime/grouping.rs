@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::task::batch::{Change, Moved, Quarantine, TaskBatch};
 use super::inbox::{Arrived, Inbox};
 use super::overlay::Overlay;
 use crate::metrics::TableHistory;
 use crate::record::{Merged, Outcome, Reason, Record, Reject, TableDef, codec, merge};
 use crate::store::Store;
+use crate::task::batch::{Change, Moved, Quarantine, TaskBatch};
 use crate::{Error, Result};
 
 /// Merges what arrived into the records of a worker's tasks.
@@ -143,7 +143,13 @@ impl Grouping<'_> {
         Some(merge(self.def, Arc::make_mut(record), event))
     }
 
-    fn merge_bounded(&self, inbox: &Inbox, group: &Group<'_>, before: &Arc<Record>, out: &mut Merges) -> (Arc<Record>, bool) {
+    fn merge_bounded(
+        &self,
+        inbox: &Inbox,
+        group: &Group<'_>,
+        before: &Arc<Record>,
+        out: &mut Merges,
+    ) -> (Arc<Record>, bool) {
         let (mut record, mut changed, mut stored) = (before.clone(), false, Vec::new());
         for &i in &group.events {
             let a = &inbox.arrived[i];

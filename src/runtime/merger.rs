@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
-use crate::task::batch::Batch;
 use super::control::{Control, Release, ToCommit};
 use super::grouping::{Grouping, Merges};
 use super::inbox::Inbox;
@@ -17,10 +16,11 @@ use super::link::Link;
 use super::overlay::Overlay;
 use crate::broker::{Broker, Consumer, GroupToken, Offset, TopicPartition};
 use crate::query::Table;
-use crate::record::decode::Decoder;
 use crate::record::Reason;
+use crate::record::decode::Decoder;
 use crate::runtime::Health;
 use crate::store::{Position, Store};
+use crate::task::batch::Batch;
 use crate::task::{Phase, Task, TaskView};
 use crate::{Error, Reaction, Result};
 
@@ -137,7 +137,13 @@ impl Merger {
                     continue;
                 }
             };
-            self.full_polls = if polled >= POLL_MAX { self.full_polls + 1 } else if polled > POLL_MAX / 4 { self.full_polls } else { 0 };
+            self.full_polls = if polled >= POLL_MAX {
+                self.full_polls + 1
+            } else if polled > POLL_MAX / 4 {
+                self.full_polls
+            } else {
+                0
+            };
             if polled > 0 {
                 self.hand_over(&inbox)?;
             }
@@ -238,7 +244,10 @@ impl Merger {
         self.consumer.poll(POLL_MAX, POLL_WAIT, &mut |m| {
             let Some(source) = topics.iter().position(|t| **t == *m.topic) else { return };
             // Below the read position: fetched before a rollback moved it forward. Merging would be harmless, counting not.
-            let Some(next) = tasks.get_mut(&m.partition).map(|t| &mut t.next[source]).filter(|n| **n <= m.offset) else { return };
+            let Some(next) = tasks.get_mut(&m.partition).map(|t| &mut t.next[source]).filter(|n| **n <= m.offset)
+            else {
+                return;
+            };
             *next = m.offset + 1;
             inbox.take(def, partitions, source, &decoders[source], &m);
         })
@@ -283,7 +292,8 @@ impl Merger {
         if self.told_wrong_partition {
             return;
         }
-        let misplaced = |e: &Result<_, crate::record::Reject>| matches!(e, Err(r) if r.reason == Reason::WrongPartition);
+        let misplaced =
+            |e: &Result<_, crate::record::Reject>| matches!(e, Err(r) if r.reason == Reason::WrongPartition);
         if let Some(a) = inbox.arrived.iter().find(|a| misplaced(&a.event)) {
             self.told_wrong_partition = true;
             let (table, topic) = (&self.table.def.name, &self.topics[a.source]);
@@ -311,3 +321,6 @@ impl Merger {
     }
 }
 
+#[cfg(test)]
+#[path = "merger_tests.rs"]
+mod tests;

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use super::control::{Control, Release};
 use super::worker::{Worker, WorkerContext, spawn};
 use crate::broker::{GroupToken, MemberEvent, Membership, TopicPartition};
-use crate::task::{Opener, Phase, Role, Task, TaskView};
 use crate::runtime::Health;
+use crate::task::{Opener, Phase, Role, Task, TaskView};
 use crate::{Error, Reaction, Result};
 
 /// Tasks of one table that are opened at a time.

@@ -24,11 +24,11 @@ use crate::broker::{GroupToken, NewRecord, Offset, TopicPartition, Transactional
 use crate::clock;
 use crate::fault;
 use crate::index::{IndexBatch, IndexChange};
-use crate::metrics::{Metrics, StepLabel};
+use crate::metrics::{Metrics, ReasonLabels, StepLabel};
 use crate::query::Table;
 use crate::record::{Outcome, POSITION_KEY, TableDef};
-use crate::task::batch::{Batch, Change, Quarantine, TaskBatch};
 use crate::store::{Position, StoreBatch};
+use crate::task::batch::{Batch, Change, Quarantine, TaskBatch};
 use crate::{Error, Result};
 
 /// What a table's commits need that does not change.
@@ -49,6 +49,8 @@ pub struct Protocol {
 pub struct Staged {
     tasks: Vec<StagedTask>,
     quarantined: Vec<Quarantine>,
+    /// Of these, by reason code.
+    reasons: BTreeMap<&'static str, u64>,
     token: GroupToken,
     oldest_ms: i64,
     catching_up: bool,
@@ -70,13 +72,21 @@ pub fn stage(def: &TableDef, tasks: &BTreeMap<u32, Task>, batch: Batch) -> Stage
         let position = moved(def, &task.position, &b);
         Some(StagedTask { partition, changes: b.changes.into_values().collect(), batch: b.moved, position })
     };
+    let quarantined: Vec<_> = batch.quarantined.into_iter().filter(|q| tasks.contains_key(&q.partition)).collect();
+    let mut reasons = BTreeMap::new();
+    quarantined.iter().for_each(|q| *reasons.entry(reason(q)).or_default() += 1);
     Staged {
         tasks: batch.tasks.into_iter().filter_map(here).collect(),
-        quarantined: batch.quarantined.into_iter().filter(|q| tasks.contains_key(&q.partition)).collect(),
+        quarantined,
+        reasons,
         token: batch.token,
         oldest_ms: batch.oldest_ms,
         catching_up: batch.catching_up,
     }
+}
+
+fn reason(aside: &Quarantine) -> &'static str {
+    aside.rejects.first().map_or("unknown", |r| r.reason.code())
 }
 
 fn moved(def: &TableDef, from: &Position, batch: &TaskBatch) -> Position {
@@ -103,7 +113,11 @@ impl Staged {
 impl Protocol {
     /// Steps 1 to 5. Returns the changelog position of each task after it. An error means that the outcome may be unknown;
     /// the changelog tells.
-    pub fn transact(&self, producer: &mut dyn TransactionalProducer, staged: &mut Staged) -> Result<BTreeMap<u32, Offset>> {
+    pub fn transact(
+        &self,
+        producer: &mut dyn TransactionalProducer,
+        staged: &mut Staged,
+    ) -> Result<BTreeMap<u32, Offset>> {
         self.timed("produce", || {
             producer.begin()?;
             fault::point("commit.1_begun");
@@ -135,9 +149,6 @@ impl Protocol {
             }
         }
         for aside in std::mem::take(&mut staged.quarantined) {
-            let reason = aside.rejects.first().map_or("unknown", |r| r.reason.code());
-            let label = crate::metrics::ReasonLabels { table: self.table.def.name.clone(), reason };
-            self.metrics.quarantined.get_or_create(&label).inc();
             producer.send((self.quarantine)(aside))?;
         }
         for task in &staged.tasks {
@@ -153,7 +164,12 @@ impl Protocol {
 
     /// Steps 6 to 8, for a batch that is committed. An error here is fatal: memory and disk no longer agree, a restart
     /// brings them together from the changelog.
-    pub fn settle(&self, staged: Staged, changelog: &BTreeMap<u32, Offset>, tasks: &mut BTreeMap<u32, Task>) -> Result<()> {
+    pub fn settle(
+        &self,
+        staged: Staged,
+        changelog: &BTreeMap<u32, Offset>,
+        tasks: &mut BTreeMap<u32, Task>,
+    ) -> Result<()> {
         let covered = |partition: &u32| {
             changelog.get(partition).copied().ok_or_else(|| Error::internal("a task without a changelog position"))
         };
@@ -171,6 +187,10 @@ impl Protocol {
         })?;
         fault::point("commit.7_applied");
         let (oldest_ms, catching_up) = (staged.oldest_ms, staged.catching_up);
+        for (reason, n) in staged.reasons {
+            let label = ReasonLabels { table: self.table.def.name.clone(), reason };
+            self.metrics.quarantined.get_or_create(&label).inc_by(n);
+        }
         for staged in staged.tasks {
             let Some(task) = tasks.get_mut(&staged.partition) else { continue };
             let at = covered(&staged.partition)?;

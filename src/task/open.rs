@@ -120,7 +120,8 @@ impl Opener {
         }
         let position = plan::position(&self.table.def, stored, &starts, writer);
         let sources = source_positions(&self.table.def, &position);
-        let feed = IndexFeed { index: &self.table.index, store: &store, partition, changelog: store.changelog()?, sources };
+        let feed =
+            IndexFeed { index: &self.table.index, store: &store, partition, changelog: store.changelog()?, sources };
         let repaired = feed.repair(&changelog, self.table.index.covered(partition), log.low, view)?;
         self.publish(view, &store, &position)?;
         Ok(Task { partition, view: view.clone(), store, position, restored, repaired })
@@ -158,9 +159,7 @@ impl Opener {
     fn check_group(&self, partition: u32, stored: Option<&Position>) -> Result<()> {
         let tps = self.table.def.sources.iter().map(|s| TopicPartition::new(s.topic.as_str(), partition));
         let committed = self.broker.committed(&self.settings.application, &tps.collect::<Vec<_>>())?;
-        let next_of = |topic: &str| {
-            stored.and_then(|p| p.sources.values().find(|s| s.topic == topic)).map(|s| s.next)
-        };
+        let next_of = |topic: &str| stored.and_then(|p| p.sources.values().find(|s| s.topic == topic)).map(|s| s.next);
         for (tp, offset) in committed {
             match next_of(&tp.topic) {
                 None if stored.is_none() && offset > 0 && !self.rebuild => {

@@ -129,10 +129,10 @@ pub fn position(def: &TableDef, stored: Option<Position>, starts: &BTreeMap<Stri
     writer.clone_into(&mut position.writer);
     for source in &def.sources {
         let Some(start) = starts.get(&source.name) else { continue };
-        let entry = position.sources.entry(source.name.clone()).or_insert_with(|| SourcePosition {
-            topic: source.topic.clone(),
-            ..SourcePosition::default()
-        });
+        let entry = position
+            .sources
+            .entry(source.name.clone())
+            .or_insert_with(|| SourcePosition { topic: source.topic.clone(), ..SourcePosition::default() });
         entry.next = start.next;
         entry.gap += start.gap;
     }

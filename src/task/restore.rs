@@ -60,7 +60,10 @@ impl Changelog<'_> {
                 Progress::End { to } => stretch.next = stretch.next.max(to.min(plan.to)),
             }
             let done = stretch.next >= plan.to;
-            if stretch.records.len() >= STRETCH || stretch.bytes >= STRETCH_BYTES || (done && !stretch.is_empty_at(plan.from)) {
+            if stretch.records.len() >= STRETCH
+                || stretch.bytes >= STRETCH_BYTES
+                || (done && !stretch.is_empty_at(plan.from))
+            {
                 let next = stretch.next;
                 visit(std::mem::replace(&mut stretch, Stretch { next, ..Stretch::default() }))?;
                 quiet = Instant::now();
@@ -205,7 +208,13 @@ impl IndexFeed<'_> {
     }
 
     /// Brings the index up to the store, and waits until it shows it.
-    pub fn repair(&self, changelog: &Changelog<'_>, covered: Option<Offset>, low: Offset, view: &TaskView) -> Result<Repaired> {
+    pub fn repair(
+        &self,
+        changelog: &Changelog<'_>,
+        covered: Option<Offset>,
+        low: Offset,
+        view: &TaskView,
+    ) -> Result<Repaired> {
         view.set_phase(Phase::Indexing { done: 0 });
         let repaired = match plan::index_repair(covered, self.changelog, low) {
             IndexRepair::None => {

@@ -36,11 +36,16 @@ pub(super) fn examples(table: &Table) -> Result<()> {
     };
     example(table, "a crew that was late, towards Chicago", &search("crew chicago", &[], ""))?;
     example(table, "the longest delays in snow", &search("snow", &["status:landed"], "-worst_delay"))?;
-    example(table, "cancelled flights to Boston, by departure", &search("", &["status:cancelled", "dest:BOS"], "sched_dep"))
+    example(
+        table,
+        "cancelled flights to Boston, by departure",
+        &search("", &["status:cancelled", "dest:BOS"], "sched_dep"),
+    )
 }
 
 fn keys(sort: &str) -> Vec<SortKey> {
-    let key = |text: &str| SortKey { field: text.trim_start_matches('-').to_owned(), descending: text.starts_with('-') };
+    let key =
+        |text: &str| SortKey { field: text.trim_start_matches('-').to_owned(), descending: text.starts_with('-') };
     sort.split(',').filter(|s| !s.is_empty()).map(key).collect()
 }
 
@@ -79,7 +84,11 @@ fn line(hit: &Hit) -> String {
         of("status"),
         of("origin"),
         of("dest"),
-        if hit.record.contains_key("worst_delay") { format!(", {} min late", of("worst_delay")) } else { String::new() },
+        if hit.record.contains_key("worst_delay") {
+            format!(", {} min late", of("worst_delay"))
+        } else {
+            String::new()
+        },
         of("notice")
     )
 }

@@ -60,6 +60,9 @@ impl<'de> Visitor<'de> for Any<'_, '_> {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        if self.state.hunted == Some(value) {
+            return Err(self.state.refuse(Reason::OutOfRange, "found".to_owned()));
+        }
         let value = Value::number(value);
         if let Value::Float(f) = value
             && f.fract() == 0.0

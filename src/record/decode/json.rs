@@ -47,15 +47,7 @@ pub(super) struct Rules<'a> {
 pub(super) fn parse(payload: &[u8], rules: Rules<'_>) -> Result<Parsed, Reject> {
     let text =
         std::str::from_utf8(payload).map_err(|e| undecodable(format!("invalid UTF-8 at byte {}", e.valid_up_to())))?;
-    let mut state = State {
-        rules,
-        slots: vec![Slot::Absent; rules.plan.slots],
-        dynamic: Vec::new(),
-        undeclared: None,
-        suspect: false,
-        reject: None,
-        trail: String::new(),
-    };
+    let mut state = State::new(rules, None);
     let mut json = serde_json::Deserializer::from_str(text);
     let result = json.deserialize_map(Root(&mut state)).and_then(|()| json.end());
     if let Err(error) = result {
@@ -67,12 +59,19 @@ pub(super) fn parse(payload: &[u8], rules: Rules<'_>) -> Result<Parsed, Reject> 
         && let Some(number) = oversized_integer(text)
     {
         let detail = format!("the integer {} does not fit 64 bits", shorten(number));
-        return Err(Reject { reason: Reason::OutOfRange, path: String::new(), detail });
+        return Err(Reject { reason: Reason::OutOfRange, path: place_of(text, rules, number), detail });
     }
     sort_last_wins(&mut state.dynamic);
     let kept = state.dynamic.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let dynamic = kept.filter(|(_, value)| !is_sentinel(rules.sentinels, value)).collect();
     Ok(Parsed { slots: state.slots, dynamic, undeclared: state.undeclared })
+}
+
+/// Path of the first member that holds this number; empty if none does, for it stands in what is left out.
+fn place_of(text: &str, rules: Rules<'_>, number: &str) -> String {
+    let mut state = State::new(rules, number.parse().ok());
+    let found = serde_json::Deserializer::from_str(text).deserialize_map(Root(&mut state)).is_err();
+    if found { state.trail } else { String::new() }
 }
 
 /// Whether a value counts as absent.
@@ -106,13 +105,28 @@ pub(super) struct State<'a> {
     undeclared: Option<String>,
     /// A float was seen that may have been written as an integer beyond 64 bits.
     pub(super) suspect: bool,
+    /// A number to stop at.
+    pub(super) hunted: Option<f64>,
     /// The refusal behind the error that ended parsing.
     reject: Option<Reject>,
     /// Where parsing ended.
     trail: String,
 }
 
-impl State<'_> {
+impl<'a> State<'a> {
+    fn new(rules: Rules<'a>, hunted: Option<f64>) -> Self {
+        Self {
+            rules,
+            slots: vec![Slot::Absent; rules.plan.slots],
+            dynamic: Vec::new(),
+            undeclared: None,
+            suspect: false,
+            hunted,
+            reject: None,
+            trail: String::new(),
+        }
+    }
+
     pub(super) fn refuse<E: de::Error>(&mut self, reason: Reason, detail: String) -> E {
         let error = E::custom(&detail);
         self.reject = Some(Reject { reason, path: String::new(), detail });

@@ -44,6 +44,6 @@ fn a_second_opener_is_refused_with_the_folder_named() {
 #[test]
 fn a_folder_of_another_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join(super::layout::FORMAT_FILE), "99").unwrap();
+    std::fs::write(dir.path().join(layout::FORMAT_FILE), "99").unwrap();
     assert_eq!(open(dir.path()).unwrap_err().kind(), Kind::Refused);
 }
