@@ -112,7 +112,9 @@ fn evidence(on: On) -> Option<&'static Evidence> {
         return None;
     }
     let slot = if on == On::Local { &LOCAL } else { &KAFKA };
-    let run = || catch_unwind(AssertUnwindSafe(|| gather(on))).map_err(|cause| *cause.downcast::<String>().unwrap_or_default());
+    let run = || {
+        catch_unwind(AssertUnwindSafe(|| gather(on))).map_err(|cause| *cause.downcast::<String>().unwrap_or_default())
+    };
     Some(slot.get_or_init(run).as_ref().unwrap_or_else(|why| panic!("the run over all cases failed: {why}")))
 }
 
@@ -145,7 +147,9 @@ fn script(case: &Case) -> (Vec<Sent>, usize, Vec<(String, Value)>) {
     let at = messages.len();
     messages.push(bad);
     messages.extend(case.after.iter().cloned().chain(good(2..4)));
-    let shown = |key: &str| if case.table == "keyed" { json!({ "name": "beside" }) } else { json!({ "id": key, "name": "beside" }) };
+    let shown = |key: &str| {
+        if case.table == "keyed" { json!({ "name": "beside" }) } else { json!({ "id": key, "name": "beside" }) }
+    };
     let mut records: Vec<_> = beside.iter().map(|(key, _)| (key.clone(), shown(key))).collect();
     records.extend(case.record.clone());
     (messages, at, records)
@@ -233,7 +237,13 @@ fn check(on: On, name: &str) {
     assert_eq!((entry.header("table"), entry.header("source")), (case.table, case.table));
     let at: i64 = entry.header("timestamp_ms").parse().unwrap();
     assert!(seen.timestamp.contains(&at), "{at} in {:?}", seen.timestamp);
-    whole_or_cut(entry, "payload", entry.payload.as_deref(), case.bad.payload.as_deref().unwrap_or_default(), MAX_PAYLOAD);
+    whole_or_cut(
+        entry,
+        "payload",
+        entry.payload.as_deref(),
+        case.bad.payload.as_deref().unwrap_or_default(),
+        MAX_PAYLOAD,
+    );
     match &case.bad.key {
         None => assert_eq!(entry.key, None),
         Some(key) => whole_or_cut(entry, "key", entry.key.as_deref(), key, MAX_PAYLOAD / 4),
@@ -265,7 +275,8 @@ fn everything_is_counted(on: On) {
     let Some(evidence) = evidence(on) else { return };
     let bad = |table: &str| by_reason().iter().filter(|((t, _), _)| *t == table).map(|(_, n)| n).sum::<u64>();
     for (table, sent) in &evidence.sent {
-        let accounts = common::truth::accounts(&evidence.status, table, &BTreeMap::from([((*table).to_owned(), *sent)]));
+        let accounts =
+            common::truth::accounts(&evidence.status, table, &BTreeMap::from([((*table).to_owned(), *sent)]));
         assert_eq!(accounts[table]["quarantined"], bad(table), "table {table}: {accounts}");
         // What is good is new: nothing of it is a duplicate or stale.
         assert_eq!(accounts[table]["applied"], sent - bad(table), "table {table}: {accounts}");

@@ -80,7 +80,7 @@ macro_rules! suite {
 }
 
 suite!(local, crate::harness::local);
-// suite!(kafka, crate::harness::kafka);
+suite!(on_kafka, crate::harness::kafka);
 
 /// The script that the Kafka half of this suite stands on.
 #[test]

@@ -241,7 +241,7 @@ fn summary(table: &Table, here: &[TaskStatus]) -> TableStatus {
         name: table.def.name.clone(),
         partitions: table.partitions,
         missing_partitions: (0..table.partitions).filter(|p| !present(p)).collect(),
-        documents: table.index.stats().documents,
+        documents: table.index.view().documents(),
         store_bytes: here.iter().map(|t| t.store_bytes).sum(),
         lag: here.iter().map(|t| t.lag).sum(),
         accounting: accounting(table),

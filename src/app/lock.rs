@@ -16,9 +16,9 @@ impl DataLock {
     pub fn take(data_dir: &Path, application: &str) -> Result<Self> {
         let dir = data_dir.join(application);
         let unusable = |e: std::io::Error| {
-            Error::new(Kind::Storage, format!("cannot use the data directory {}", dir.display()))
-                .because(e)
-                .advise("check that it can be created and written and that the disk has space, or set instance.data_dir")
+            Error::new(Kind::Storage, format!("cannot use the data directory {}", dir.display())).because(e).advise(
+                "check that it can be created and written and that the disk has space, or set instance.data_dir",
+            )
         };
         std::fs::create_dir_all(&dir).map_err(unusable)?;
         let file = File::options().create(true).append(true).open(dir.join("LOCK")).map_err(unusable)?;

@@ -29,12 +29,14 @@ use crate::runtime::supervisor::Supervisor;
 use crate::runtime::worker::{Ended, Worker, WorkerContext, spawn};
 use crate::store::SharedMemory;
 use crate::task::Opener;
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 pub use lock::DataLock;
 
 /// Thread outcomes that may wait to be read.
 const OUTCOMES: usize = 1_024;
+/// How long the cause of a failure may be told after its consequences.
+const NEIGHBOURS: Duration = Duration::from_millis(200);
 
 /// What is built before anything runs; enough for an audit.
 pub struct Parts {
@@ -115,7 +117,9 @@ fn refuse_unbuilt(settings: &Settings) -> Result<()> {
 
 /// Transactional ids that this process uses.
 fn own_ids(settings: &Settings) -> BTreeSet<String> {
-    let of = |t: &Arc<TableDef>| (0..settings.instance.workers).map(|w| settings.transactional_id(&t.name, w)).collect::<Vec<_>>();
+    let of = |t: &Arc<TableDef>| {
+        (0..settings.instance.workers).map(|w| settings.transactional_id(&t.name, w)).collect::<Vec<_>>()
+    };
     settings.tables.iter().flat_map(of).collect()
 }
 
@@ -210,7 +214,10 @@ pub fn start(settings: Settings, options: StartOptions) -> Result<Running> {
     Ok(Running { address, state, parts, server, supervisor, stop, ended })
 }
 
-fn supervisor(parts: &Parts, told: &Sender<(String, Result<()>)>) -> Result<impl FnOnce(crossbeam_channel::Receiver<()>) -> Supervisor + Send + 'static> {
+fn supervisor(
+    parts: &Parts,
+    told: &Sender<(String, Result<()>)>,
+) -> Result<impl FnOnce(crossbeam_channel::Receiver<()>) -> Supervisor + Send + 'static> {
     let settings = &parts.settings;
     let mut tables = Vec::new();
     for opener in &parts.openers {
@@ -241,12 +248,25 @@ impl Running {
     /// Waits at most `timeout` for a failure; an error says which part ended and why.
     pub fn wait_failure(&self, timeout: Duration) -> Result<()> {
         match self.ended.recv_timeout(timeout) {
-            Ok((_, Err(e))) => Err(e),
+            Ok((_, Err(e))) => Err(self.cause(e)),
             Ok((name, Ok(()))) if !name.starts_with("open-") => {
                 Err(Error::internal(format!("{name} ended although nobody stopped it")))
             }
             _ => self.parts.openers.iter().find_map(|o| o.table.index.failure()).map_or(Ok(()), Err),
         }
+    }
+
+    /// A thread that ends takes its neighbours with it, and theirs may be told first: what it says is not the cause.
+    fn cause(&self, first: Error) -> Error {
+        let mut cause = first;
+        while cause.kind() == Kind::Internal {
+            match self.ended.recv_timeout(NEIGHBOURS) {
+                Ok((_, Err(other))) if other.kind() != Kind::Internal => cause = other,
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        cause
     }
 
     /// Whether every task that the tables have is here and running.

@@ -76,7 +76,13 @@ fn sources(settings: &Settings, broker: &dyn Broker, def: &TableDef, audit: bool
     distinct.first().copied().ok_or_else(|| Error::refused(format!("table {:?} has no source", def.name)))
 }
 
-fn changelog(settings: &Settings, broker: &dyn Broker, def: &TableDef, partitions: u32, audit: bool) -> Result<TopicInfo> {
+fn changelog(
+    settings: &Settings,
+    broker: &dyn Broker,
+    def: &TableDef,
+    partitions: u32,
+    audit: bool,
+) -> Result<TopicInfo> {
     let spec = changelog_spec(settings, &def.name, partitions);
     let info = require(settings, broker, &spec, settings.topics.create && !audit)?;
     if info.partitions != partitions {
@@ -97,10 +103,8 @@ fn changelog(settings: &Settings, broker: &dyn Broker, def: &TableDef, partition
 }
 
 fn changelog_spec(settings: &Settings, table: &str, partitions: u32) -> TopicSpec {
-    let own = [
-        ("segment.bytes", settings.topics.segment_bytes.to_string()),
-        ("min.cleanable.dirty.ratio", "0.3".to_owned()),
-    ];
+    let own =
+        [("segment.bytes", settings.topics.segment_bytes.to_string()), ("min.cleanable.dirty.ratio", "0.3".to_owned())];
     TopicSpec {
         name: settings.changelog_topic(table),
         partitions,
@@ -137,7 +141,9 @@ fn require(settings: &Settings, broker: &dyn Broker, spec: &TopicSpec, create: b
     }
     tracing::info!(topic = spec.name, "creating a topic: {shape}");
     broker.create_topic(spec)?;
-    broker.topic(&spec.name)?.ok_or_else(|| Error::internal(format!("topic {:?} was created and is not there", spec.name)))
+    broker
+        .topic(&spec.name)?
+        .ok_or_else(|| Error::internal(format!("topic {:?} was created and is not there", spec.name)))
 }
 
 fn describe(spec: &TopicSpec) -> String {

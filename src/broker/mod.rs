@@ -213,7 +213,8 @@ pub trait TransactionalProducer: Send {
     /// Adds consumed positions of `group` to the transaction. Fails with [`crate::Kind::AbortRequired`] if the group has
     /// moved on since `token`. `positions` must not be empty: only this request is checked against the group.
     fn send_offsets(&mut self, positions: &[(TopicPartition, Offset)], token: &GroupToken) -> Result<()>;
-    /// Commits. When it returns, the records are visible to `read_committed` readers and survive a crash of the broker
+    /// Commits. When it returns, the records will be visible to `read_committed` readers whatever happens (at once on the
+    /// embedded log; Kafka writes its markers after it has answered: a few milliseconds) and survive a crash of the broker
     /// as far as the broker promises. Returns the highest offset written per touched partition.
     fn commit(&mut self) -> Result<Vec<(TopicPartition, Offset)>>;
     /// Aborts; nothing of the transaction will ever be visible.

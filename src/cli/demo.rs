@@ -45,7 +45,10 @@ pub fn run(args: DemoArgs) -> Result<ExitCode> {
     if !signals.stopped() {
         show::account(&table, feed.fed(), started.elapsed())?;
         show::examples(&table)?;
-        out(&format!("\nOpen {} and search yourself.\n", style.paint(Ink::Bold, format!("http://{}/", running.address))))?;
+        out(&format!(
+            "\nOpen {} and search yourself.\n",
+            style.paint(Ink::Bold, format!("http://{}/", running.address))
+        ))?;
     }
     if args.exit {
         running.stop()?;
@@ -81,9 +84,16 @@ fn wait_ready(running: &Running, signals: &Signals) -> Result<()> {
 
 /// Feeds everything but the last `keep` events, then waits until it can be searched.
 fn fill(feed: &mut Feed, running: &Running, signals: &Signals, keep: usize) -> Result<()> {
-    let bar = ProgressBar::with_draw_target(Some((feed.total() - keep.min(feed.total())) as u64), ProgressDrawTarget::stderr());
+    let bar = ProgressBar::with_draw_target(
+        Some((feed.total() - keep.min(feed.total())) as u64),
+        ProgressDrawTarget::stderr(),
+    );
     let template = "{msg:9} [{bar:40}] {human_pos}/{human_len} events  {per_sec}  {eta}";
-    bar.set_style(ProgressStyle::with_template(template).map_err(|e| Error::internal("progress bar").because(e))?.progress_chars("=> "));
+    bar.set_style(
+        ProgressStyle::with_template(template)
+            .map_err(|e| Error::internal("progress bar").because(e))?
+            .progress_chars("=> "),
+    );
     bar.set_message("feeding");
     bar.set_position(feed.fed() as u64);
     while !signals.stopped() && feed.fed() + keep < feed.total() {

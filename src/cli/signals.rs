@@ -24,7 +24,13 @@ impl Signals {
             .enable_all()
             .build()
             .map_err(|e| Error::internal("the signal runtime does not start").because(e))?;
-        let wait = move || runtime.block_on(async { while next().await { told.tell() } });
+        let wait = move || {
+            runtime.block_on(async {
+                while next().await {
+                    told.tell()
+                }
+            })
+        };
         std::thread::Builder::new()
             .name("signals".into())
             .spawn(wait)
@@ -53,7 +59,8 @@ impl Signals {
 
 async fn next() -> bool {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return false;
     };
     tokio::select! {

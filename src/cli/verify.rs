@@ -20,7 +20,8 @@ pub fn run(args: VerifyArgs) -> Result<ExitCode> {
         && !settings.tables.iter().any(|t| t.name == *table)
     {
         let known: Vec<&str> = settings.tables.iter().map(|t| t.name.as_str()).collect();
-        return Err(Error::new(Kind::NotFound, format!("there is no table {table:?}")).advise(format!("one of: {}", known.join(", "))));
+        return Err(Error::new(Kind::NotFound, format!("there is no table {table:?}"))
+            .advise(format!("one of: {}", known.join(", "))));
     }
     let parts = Parts::build(settings, StartOptions { rebuild: false, audit: true })?;
     let mut different = 0;

@@ -162,8 +162,14 @@ impl Tasks {
                 *known = (*known).max(*offset);
             }
             let unseen = behind(&visible, &progress.applied);
+            // What is visible stands in the store, though its progress was read before.
+            let mut applied = progress.applied;
+            for (topic, offset) in &visible {
+                let known = applied.entry(Arc::clone(topic)).or_insert(*offset);
+                *known = (*known).max(*offset);
+            }
             answer.index.insert(partition, TaskPosition { sources: visible, lag: lag + unseen });
-            answer.store.insert(partition, TaskPosition { sources: progress.applied, lag });
+            answer.store.insert(partition, TaskPosition { sources: applied, lag });
         }
         answer.missing_partitions = self.missing;
     }

@@ -9,19 +9,21 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
-use crate::task::batch::Batch;
 use super::control::{Release, ToCommit};
 use super::link::Link;
 use crate::broker::{GroupToken, TransactionalProducer};
 use crate::config::ProcessingSettings;
 use crate::runtime::Health;
 use crate::store::Position;
+use crate::task::batch::Batch;
 use crate::task::commit::{self, Protocol};
 use crate::task::{Opener, Phase, Task};
 use crate::{Error, Kind, Reaction, Result};
 
 /// Pause between attempts to reach the broker.
 const BACKOFF: Duration = Duration::from_millis(500);
+/// How long reads of a task that is given back may keep its store open.
+const READS_END_WITHIN: Duration = Duration::from_secs(2);
 /// How often a quiet task's position is committed again: brokers forget offsets of quiet groups after days.
 const RENEW_EVERY: Duration = Duration::from_secs(3_600);
 /// An identity that is fenced this often within [`FENCED_WITHIN`] is used by two processes.
@@ -56,13 +58,23 @@ pub struct Committer {
     last_start: Instant,
     renewed: Instant,
     fenced: Vec<Instant>,
+    /// Rollbacks since the last commit that went through.
+    rollbacks: u32,
 }
 
 impl Committer {
     /// A committer without tasks.
     pub fn new(parts: CommitterParts) -> Self {
         let now = Instant::now();
-        Self { parts, tasks: BTreeMap::new(), token: None, last_start: now, renewed: now, fenced: Vec::new() }
+        Self {
+            parts,
+            tasks: BTreeMap::new(),
+            token: None,
+            last_start: now,
+            renewed: now,
+            fenced: Vec::new(),
+            rollbacks: 0,
+        }
     }
 
     /// Runs until told to stop; an error ends the process.
@@ -136,6 +148,7 @@ impl Committer {
         match self.parts.protocol.transact(&mut *self.parts.producer, &mut staged) {
             Ok(changelog) => {
                 self.parts.protocol.settle(staged, &changelog, &mut self.tasks)?;
+                self.rollbacks = 0;
                 self.parts.link.set_applied(seq);
                 Ok(())
             }
@@ -153,7 +166,16 @@ impl Committer {
         let tasks = self.tasks.keys().map(|p| (*p, crate::task::batch::TaskBatch::default())).collect();
         let seq = self.parts.link.applied();
         let epoch = self.parts.link.epoch();
-        self.commit(Batch { seq, epoch, token, tasks, quarantined: Vec::new(), bytes: 0, oldest_ms: i64::MAX, catching_up: false })
+        self.commit(Batch {
+            seq,
+            epoch,
+            token,
+            tasks,
+            quarantined: Vec::new(),
+            bytes: 0,
+            oldest_ms: i64::MAX,
+            catching_up: false,
+        })
     }
 
     /// The way back from a transaction that did not end well: a new producer of the same id settles its fate, the changelog
@@ -167,12 +189,20 @@ impl Committer {
         }
         self.parts.protocol.metrics.aborts.inc();
         tracing::warn!(table = self.parts.opener.table.def.name, error = %e, "a commit did not go through; rolling back");
-        self.parts.producer = self.persist("reaching the broker", |c| c.parts.opener.broker.transactional(&c.parts.id))?;
+        // While the group settles every commit is refused: no need to read everything again as fast as it goes.
+        if self.rollbacks > 0 && !self.parts.health.is_stopping() {
+            self.parts.link.wait(BACKOFF.min(Duration::from_millis(10 << self.rollbacks.min(6))));
+        }
+        self.rollbacks = self.rollbacks.saturating_add(1);
+        self.parts.producer =
+            self.persist("reaching the broker", |c| c.parts.opener.broker.transactional(&c.parts.id))?;
         let mut positions: BTreeMap<u32, Position> = BTreeMap::new();
         for partition in self.tasks.keys().copied().collect::<Vec<_>>() {
             let Some(task) = self.tasks.get(&partition).cloned() else { continue };
             let task = self.persist("reading the changelog", |c| {
-                c.parts.opener.catch_up(&task.view, task.store.clone(), &c.parts.id)
+                let caught_up = c.parts.opener.catch_up(&task.view, task.store.clone(), &c.parts.id);
+                // All it has is committed: it answers reads while the broker is away.
+                caught_up.inspect_err(|_| task.view.set_phase(Phase::Running))
             })?;
             task.view.set_phase(Phase::Running);
             positions.insert(partition, task.position.clone());
@@ -192,8 +222,12 @@ impl Committer {
         if self.fenced.len() < FENCED_MOST {
             return Ok(());
         }
-        Err(Error::refused(format!("the transactional id {:?} was taken over {} times within a minute", self.parts.id, self.fenced.len()))
-            .advise("give every instance its own instance.id"))
+        Err(Error::refused(format!(
+            "the transactional id {:?} was taken over {} times within a minute",
+            self.parts.id,
+            self.fenced.len()
+        ))
+        .advise("give every instance its own instance.id"))
     }
 
     /// Tries until it works, the failure is not of the broker's being away, or the process shuts down.
@@ -216,6 +250,11 @@ impl Committer {
             if let Some(task) = self.tasks.remove(partition) {
                 task.view.set_store(None);
                 task.store.sync()?;
+                // Reads that are under way hold it open; whoever takes the partition next, here too, must find it closed.
+                let until = Instant::now() + READS_END_WITHIN;
+                while Arc::strong_count(&task.store) > 1 && Instant::now() < until {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
             }
         }
         // The receiver may have given up waiting.
@@ -232,9 +271,9 @@ impl Committer {
     }
 }
 
-
 /// The error of a thread that ended by a panic.
 pub fn panicked(thread: &str, cause: &(dyn std::any::Any + Send)) -> Error {
-    let text = cause.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| cause.downcast_ref::<String>().cloned());
+    let text =
+        cause.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| cause.downcast_ref::<String>().cloned());
     Error::new(Kind::Internal, format!("thread {thread} panicked: {}", text.unwrap_or_else(|| "no message".into())))
 }

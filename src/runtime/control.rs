@@ -2,9 +2,9 @@
 
 use crossbeam_channel::Sender;
 
-use crate::task::batch::Batch;
 use crate::broker::GroupToken;
 use crate::task::Task;
+use crate::task::batch::Batch;
 
 /// An order to the merge thread.
 #[derive(Debug)]

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::task::batch::{Change, Moved, Quarantine, TaskBatch};
 use super::inbox::{Arrived, Inbox};
 use super::overlay::Overlay;
 use crate::metrics::TableHistory;
 use crate::record::{Merged, Outcome, Reason, Record, Reject, TableDef, codec, merge};
 use crate::store::Store;
+use crate::task::batch::{Change, Moved, Quarantine, TaskBatch};
 use crate::{Error, Result};
 
 /// Merges what arrived into the records of a worker's tasks.
@@ -123,7 +123,7 @@ impl Grouping<'_> {
             codec::encode(&record, &mut stored);
             changed = true;
         }
-        if stored.len() <= self.max_record {
+        if group.key.len() + stored.len() <= self.max_record {
             for (&i, merged) in group.events.iter().zip(all) {
                 self.account(inbox, &inbox.arrived[i], merged, out);
             }
@@ -143,7 +143,13 @@ impl Grouping<'_> {
         Some(merge(self.def, Arc::make_mut(record), event))
     }
 
-    fn merge_bounded(&self, inbox: &Inbox, group: &Group<'_>, before: &Arc<Record>, out: &mut Merges) -> (Arc<Record>, bool) {
+    fn merge_bounded(
+        &self,
+        inbox: &Inbox,
+        group: &Group<'_>,
+        before: &Arc<Record>,
+        out: &mut Merges,
+    ) -> (Arc<Record>, bool) {
         let (mut record, mut changed, mut stored) = (before.clone(), false, Vec::new());
         for &i in &group.events {
             let a = &inbox.arrived[i];
@@ -151,8 +157,8 @@ impl Grouping<'_> {
             let merged = self.merge_one(a, &mut next);
             stored.clear();
             codec::encode(&next, &mut stored);
-            if stored.len() > self.max_record {
-                self.set_aside(inbox, a, vec![self.too_large(group.key, stored.len())], out);
+            if group.key.len() + stored.len() > self.max_record {
+                self.set_aside(inbox, a, vec![self.too_large(group.key, group.key.len() + stored.len())], out);
                 continue;
             }
             changed |= merged.as_ref().is_some_and(|m| m.changed);
@@ -167,7 +173,7 @@ impl Grouping<'_> {
             reason: Reason::TooLarge,
             path: String::new(),
             detail: format!(
-                "the record {:?} would take {bytes} bytes, the changelog takes at most {}",
+                "the record {:?} with its key would take {bytes} bytes, the changelog takes at most {}",
                 String::from_utf8_lossy(key),
                 self.max_record
             ),

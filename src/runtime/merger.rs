@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
-use crate::task::batch::Batch;
 use super::control::{Control, Release, ToCommit};
 use super::grouping::{Grouping, Merges};
 use super::inbox::Inbox;
@@ -17,10 +16,11 @@ use super::link::Link;
 use super::overlay::Overlay;
 use crate::broker::{Broker, Consumer, GroupToken, Offset, TopicPartition};
 use crate::query::Table;
-use crate::record::decode::Decoder;
 use crate::record::Reason;
+use crate::record::decode::Decoder;
 use crate::runtime::Health;
 use crate::store::{Position, Store};
+use crate::task::batch::Batch;
 use crate::task::{Phase, Task, TaskView};
 use crate::{Error, Reaction, Result};
 
@@ -37,6 +37,8 @@ struct MergeTask {
     view: Arc<TaskView>,
     /// Next offset of each source, by its number.
     next: Vec<Offset>,
+    /// Where it was when it came: a rollback that happens before the commit thread knows the task goes back to here.
+    came_at: Vec<Offset>,
 }
 
 /// The merge thread's state.
@@ -127,11 +129,21 @@ impl Merger {
             let polled = match self.poll(&mut inbox) {
                 Ok(n) => n,
                 Err(e) => {
+                    // What came before the error has moved the read positions already.
+                    if !inbox.arrived.is_empty() {
+                        self.hand_over(&inbox)?;
+                    }
                     self.after_poll_error(e)?;
                     continue;
                 }
             };
-            self.full_polls = if polled >= POLL_MAX { self.full_polls + 1 } else if polled > POLL_MAX / 4 { self.full_polls } else { 0 };
+            self.full_polls = if polled >= POLL_MAX {
+                self.full_polls + 1
+            } else if polled > POLL_MAX / 4 {
+                self.full_polls
+            } else {
+                0
+            };
             if polled > 0 {
                 self.hand_over(&inbox)?;
             }
@@ -169,9 +181,14 @@ impl Merger {
     }
 
     fn add(&mut self, task: Box<Task>, token: GroupToken) -> Result<()> {
-        self.token = Some(token);
+        // Orders to renew come from another thread: the one that is here already may be newer.
+        self.token.get_or_insert(token);
+        // A rollback from before may name a position of an earlier stay of this partition here.
+        self.follow_commits()?;
+        // What is in memory of an earlier stay here is older than the store now.
+        self.overlay.forget(task.partition);
         let next = self.next_of(&task.position);
-        self.tasks.insert(task.partition, MergeTask { view: task.view.clone(), next });
+        self.tasks.insert(task.partition, MergeTask { view: task.view.clone(), came_at: next.clone(), next });
         self.stores.insert(task.partition, task.store.clone());
         self.assign()?;
         task.view.set_phase(Phase::Running);
@@ -209,11 +226,11 @@ impl Merger {
         if self.link.epoch() != self.epoch {
             self.epoch = self.link.epoch();
             self.overlay.clear();
-            for (partition, position) in self.link.back_to() {
-                let next = self.next_of(&position);
-                if let Some(task) = self.tasks.get_mut(&partition) {
-                    task.next = next;
-                }
+            let back_to = self.link.back_to();
+            let next: BTreeMap<u32, Vec<Offset>> = back_to.iter().map(|(p, at)| (*p, self.next_of(at))).collect();
+            for (partition, task) in &mut self.tasks {
+                // The commit thread did not know a task that is not named: nothing of it was committed yet.
+                task.next = next.get(partition).unwrap_or(&task.came_at).clone();
             }
             self.assign()?;
         }
@@ -227,7 +244,10 @@ impl Merger {
         self.consumer.poll(POLL_MAX, POLL_WAIT, &mut |m| {
             let Some(source) = topics.iter().position(|t| **t == *m.topic) else { return };
             // Below the read position: fetched before a rollback moved it forward. Merging would be harmless, counting not.
-            let Some(next) = tasks.get_mut(&m.partition).map(|t| &mut t.next[source]).filter(|n| **n <= m.offset) else { return };
+            let Some(next) = tasks.get_mut(&m.partition).map(|t| &mut t.next[source]).filter(|n| **n <= m.offset)
+            else {
+                return;
+            };
             *next = m.offset + 1;
             inbox.take(def, partitions, source, &decoders[source], &m);
         })
@@ -272,7 +292,8 @@ impl Merger {
         if self.told_wrong_partition {
             return;
         }
-        let misplaced = |e: &Result<_, crate::record::Reject>| matches!(e, Err(r) if r.reason == Reason::WrongPartition);
+        let misplaced =
+            |e: &Result<_, crate::record::Reject>| matches!(e, Err(r) if r.reason == Reason::WrongPartition);
         if let Some(a) = inbox.arrived.iter().find(|a| misplaced(&a.event)) {
             self.told_wrong_partition = true;
             let (table, topic) = (&self.table.def.name, &self.topics[a.source]);
@@ -300,3 +321,6 @@ impl Merger {
     }
 }
 
+#[cfg(test)]
+#[path = "merger_tests.rs"]
+mod tests;

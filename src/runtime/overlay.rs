@@ -98,6 +98,13 @@ impl Overlay {
         self.bytes
     }
 
+    /// Forgets what it knows of a partition: another instance may have written there since the partition left.
+    pub fn forget(&mut self, partition: u32) {
+        let prefix = partition.to_be_bytes();
+        self.pending.retain(|name, _| !name.starts_with(&prefix));
+        self.cache.retain(|name, _| !name.starts_with(&prefix));
+    }
+
     /// Forgets everything, after a rollback.
     pub fn clear(&mut self) {
         self.pending.clear();
@@ -129,5 +136,19 @@ mod tests {
         overlay.applied(2);
         assert!(overlay.get(&named("a")).is_none());
         assert_eq!(overlay.bytes(), 0);
+    }
+
+    #[test]
+    fn a_partition_that_comes_back_is_not_answered_from_memory() {
+        let mut overlay = Overlay::new(1 << 20);
+        let (record, mut scratch) = (Arc::new(Record::default()), Vec::new());
+        let other: Box<[u8]> = Overlay::name(4, b"a", &mut scratch).into();
+        overlay.stage(1, 10, vec![(named("a"), record.clone()), (other.clone(), record.clone())]);
+        overlay.remember(&named("b"), record);
+        overlay.forget(3);
+        assert!(overlay.get(&named("a")).is_none() && overlay.get(&named("b")).is_none());
+        assert!(overlay.get(&other).is_some(), "another partition stays");
+        overlay.applied(1);
+        assert_eq!(overlay.bytes(), 0, "its bytes are given back all the same");
     }
 }

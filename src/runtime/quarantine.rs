@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::task::batch::Quarantine;
 use crate::broker::NewRecord;
 use crate::config::QuarantineSettings;
 use crate::record::TableDef;
+use crate::task::batch::Quarantine;
 
 /// Most of a message key that is kept, bytes: with payload and headers it must fit what topics take (1 MiB by default).
 const MAX_KEY: u64 = 64 << 10;
@@ -52,4 +52,31 @@ fn cut(what: &str, mut bytes: Vec<u8>, most: u64, headers: &mut Vec<(String, Vec
         bytes.truncate(most);
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Reason, Reject};
+
+    #[test]
+    fn an_event_of_any_size_fits_a_message_with_its_key_and_its_reasons() {
+        let (def, settings) =
+            (crate::index::testing::def(), QuarantineSettings { topic: "q".into(), max_payload: 900 << 10 });
+        let reject = Reject { reason: Reason::WrongPartition, path: String::new(), detail: "é".repeat(1 << 20) };
+        let set_aside = Quarantine {
+            source: 0,
+            partition: 1,
+            offset: 7,
+            timestamp_ms: 9,
+            rejects: vec![reject],
+            key: Some(vec![b'k'; 1 << 20]),
+            payload: Some(vec![b'p'; 1 << 20]),
+        };
+        let made = record(set_aside, &def, &settings, 4);
+        let headers: usize = made.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
+        let size = made.key.map_or(0, |k| k.len()) + made.payload.map_or(0, |p| p.len()) + headers;
+        assert!(size <= 980 << 10, "{size} bytes");
+        assert_eq!(made.headers.iter().filter(|(n, _)| n.ends_with("_cut_from_bytes")).count(), 2);
+    }
 }

@@ -4,22 +4,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
 
 use super::control::{Control, Release};
 use super::worker::{Worker, WorkerContext, spawn};
 use crate::broker::{GroupToken, MemberEvent, Membership, TopicPartition};
-use crate::task::{Role, Task, TaskView};
 use crate::runtime::Health;
+use crate::task::{Opener, Phase, Role, Task, TaskView};
 use crate::{Error, Reaction, Result};
 
 /// Tasks of one table that are opened at a time.
 const OPEN_AT_ONCE: usize = 2;
 /// How long the membership is polled at a time.
 const POLL: Duration = Duration::from_millis(100);
+/// Pause between attempts to open a task while the broker is away.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// One table's workers and what they are built from.
 struct TableWorkers {
@@ -35,6 +38,8 @@ pub struct Supervisor {
     /// By changelog topic.
     tables: BTreeMap<String, TableWorkers>,
     token: Arc<Mutex<Option<GroupToken>>>,
+    /// Threads that open tasks, or have.
+    opening: BTreeMap<TopicPartition, JoinHandle<()>>,
     stop: Receiver<()>,
     health: Arc<Health>,
 }
@@ -52,20 +57,36 @@ impl Supervisor {
             (topic, TableWorkers { context, workers, permits: bounded(OPEN_AT_ONCE) })
         };
         let tables = tables.into_iter().map(table).collect();
-        Self { membership, tables, token: Arc::default(), stop, health }
+        Self { membership, tables, token: Arc::default(), opening: BTreeMap::new(), stop, health }
     }
 
     /// Runs until told to stop, then stops the workers and leaves the group.
     pub fn run(mut self) -> Result<()> {
-        while self.stop.try_recv().is_err() {
+        let mut troubled = false;
+        while matches!(self.stop.try_recv(), Err(TryRecvError::Empty)) {
             match self.membership.poll(POLL) {
-                Err(e) if e.reaction() == Reaction::Retry => self.health.set_trouble(Some(e.to_string())),
+                Err(e) if e.reaction() == Reaction::Retry => {
+                    troubled = true;
+                    self.health.set_trouble(Some(e.to_string()));
+                }
                 Err(e) => return Err(e),
-                Ok(event) => self.follow(event)?,
+                Ok(event) => {
+                    if std::mem::take(&mut troubled) {
+                        self.health.set_trouble(None);
+                    }
+                    self.follow(event)?;
+                }
             }
+        }
+        for table in self.tables.values() {
+            table.context.opener.table.tasks().values().for_each(|view| self.abandon(view));
         }
         for (_, table) in std::mem::take(&mut self.tables) {
             table.workers.into_iter().for_each(Worker::stop);
+        }
+        for (_, opening) in std::mem::take(&mut self.opening) {
+            // Its outcome was told through `ended`.
+            let _ = opening.join();
         }
         self.membership.close()
     }
@@ -97,7 +118,8 @@ impl Supervisor {
     }
 
     /// Opens a task beside the running ones and gives it to its worker when it is caught up.
-    fn open(&self, tp: &TopicPartition) -> Result<()> {
+    fn open(&mut self, tp: &TopicPartition) -> Result<()> {
+        let previous = self.opening.remove(tp);
         let table = self.table(tp)?;
         let view = TaskView::new(table.context.opener.table.def.name.as_str().into(), tp.partition, Role::Active);
         table.context.opener.table.add_task(view.clone());
@@ -105,20 +127,35 @@ impl Supervisor {
         let (opener, orders, id) = (table.context.opener.clone(), worker.orders.clone(), worker.id.clone());
         let (permits, token) = (table.permits.clone(), self.token.clone());
         let name = format!("open-{}", opener.task_name(tp.partition));
-        let failed = table.context.ended.clone();
-        spawn(name, failed, move || {
+        let (failed, health) = (table.context.ended.clone(), self.health.clone());
+        let opening = spawn(name, failed, move || {
+            // An opening that was given up may still hold the store; its outcome was told.
+            if let Some(previous) = previous {
+                let _ = previous.join();
+            }
             permits.0.send(()).map_err(|_| Error::internal("the supervisor has ended"))?;
-            let opened = opener.open(&view, &id);
+            let opened = persist(&opener, &view, &id, &health);
             let _ = permits.1.try_recv();
-            hand_over(opened?, &token, &orders)
+            opened?.map_or(Ok(()), |task| hand_over(task, &token, &orders))
         })?;
+        self.opening.insert(tp.clone(), opening);
         Ok(())
+    }
+
+    /// Gives up a task that is still being opened. Whoever opens it holds the lock while it hands it over: afterwards the
+    /// worker either has it, in front of the orders that follow, or never gets it.
+    fn abandon(&self, view: &TaskView) {
+        let _handing_over = self.token.lock();
+        view.abandon();
     }
 
     fn release(&self, partitions: &[TopicPartition], lost: bool) -> Result<()> {
         for tp in partitions {
             let table = self.table(tp)?;
             let worker = &table.workers[tp.partition as usize % table.workers.len()];
+            if let Some(view) = table.context.opener.table.task(tp.partition) {
+                self.abandon(&view);
+            }
             let (done, wait) = bounded(1);
             let order = Control::Release(Release { partitions: vec![tp.partition], lost, done });
             if worker.orders.send(order).is_ok() {
@@ -137,8 +174,38 @@ impl Supervisor {
     }
 }
 
+/// Opens a task, trying until the broker is there; `None` if it was given up.
+fn persist(opener: &Opener, view: &Arc<TaskView>, writer: &str, health: &Health) -> Result<Option<Task>> {
+    let mut troubled = false;
+    while !view.is_abandoned() {
+        match opener.open(view, writer) {
+            Ok(task) => {
+                if troubled {
+                    health.set_trouble(None);
+                }
+                return Ok(Some(task));
+            }
+            Err(e) if view.is_abandoned() => tracing::info!(error = %e, "opening was given up"),
+            Err(e) if e.reaction() == Reaction::Retry => {
+                tracing::warn!(error = %e, "trying again");
+                troubled = true;
+                health.set_trouble(Some(e.to_string()));
+                view.set_phase(Phase::Opening);
+                std::thread::sleep(AGAIN);
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(None)
+}
+
 fn hand_over(task: Task, token: &Mutex<Option<GroupToken>>, orders: &Sender<Control>) -> Result<()> {
     let view = &task.view;
+    let token = token.lock();
+    if !view.hand_over() {
+        view.set_store(None);
+        return Ok(());
+    }
     tracing::info!(
         task = format!("{}/{}", view.table, task.partition),
         restored = task.restored,
@@ -146,6 +213,6 @@ fn hand_over(task: Task, token: &Mutex<Option<GroupToken>>, orders: &Sender<Cont
         whole_index = task.repaired.whole,
         "task is open"
     );
-    let token = token.lock().clone().ok_or_else(|| Error::internal("a task without a membership"))?;
+    let token = token.clone().ok_or_else(|| Error::internal("a task without a membership"))?;
     orders.send(Control::Add(Box::new(task), token)).map_err(|_| Error::internal("the worker has ended"))
 }

@@ -26,9 +26,7 @@ pub(super) fn prepare(dir: &Path) -> Result<()> {
             found.trim()
         ))
         .advise("run the build that wrote it, or start with --rebuild")),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            fs::write(&file, FORMAT).map_err(|e| unusable(dir, e))
-        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => fs::write(&file, FORMAT).map_err(|e| unusable(dir, e)),
         Err(e) => Err(unusable(dir, e)),
     }
 }

@@ -27,8 +27,8 @@ impl SharedMemory {
         let cache = Cache::new_lru_cache(plan.block_cache as usize);
         let write_buffers =
             WriteBufferManager::new_write_buffer_manager_with_cache(plan.memtables as usize, false, cache.clone());
-        let mut env = Env::new()
-            .map_err(|e| Error::new(Kind::Storage, "RocksDB's environment does not start").because(e))?;
+        let mut env =
+            Env::new().map_err(|e| Error::new(Kind::Storage, "RocksDB's environment does not start").because(e))?;
         env.set_background_threads(2);
         env.set_high_priority_background_threads(1);
         let each = (plan.memtables / (2 * tasks.max(1) as u64)).clamp(2 * MIB, 64 * MIB);

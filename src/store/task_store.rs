@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use rocksdb::{ColumnFamilyDescriptor, DB, Direction, IteratorMode, ReadOptions, WriteBatch};
 
+use super::layout;
 use super::position::Position;
 use super::shared::SharedMemory;
-use super::layout;
 use crate::broker::Offset;
 use crate::{Error, Kind, Result};
 
@@ -60,9 +60,9 @@ impl Store {
     }
 
     fn family(&self, name: &'static str) -> Result<impl rocksdb::AsColumnFamilyRef + '_> {
-        self.db
-            .cf_handle(name)
-            .ok_or_else(|| Error::new(Kind::Corrupt, format!("{}: column family {name} is missing", self.dir.display())))
+        self.db.cf_handle(name).ok_or_else(|| {
+            Error::new(Kind::Corrupt, format!("{}: column family {name} is missing", self.dir.display()))
+        })
     }
 
     fn failed(&self, what: &str, e: rocksdb::Error) -> Error {
@@ -147,10 +147,9 @@ impl Store {
     pub fn changelog(&self) -> Result<Offset> {
         match self.meta(CHANGELOG)? {
             None => Ok(0),
-            Some(bytes) => bytes
-                .try_into()
-                .map(Offset::from_be_bytes)
-                .map_err(|_| Error::new(Kind::Corrupt, format!("{}: the changelog position is damaged", self.dir.display()))),
+            Some(bytes) => bytes.try_into().map(Offset::from_be_bytes).map_err(|_| {
+                Error::new(Kind::Corrupt, format!("{}: the changelog position is damaged", self.dir.display()))
+            }),
         }
     }
 
@@ -166,9 +165,7 @@ impl Store {
 
     /// Keeps the table definition.
     pub fn set_definition(&self, definition: &[u8]) -> Result<()> {
-        self.db
-            .put_cf(&self.family(META)?, DEFINITION, definition)
-            .map_err(|e| self.failed("writing", e))
+        self.db.put_cf(&self.family(META)?, DEFINITION, definition).map_err(|e| self.failed("writing", e))
     }
 
     /// Bytes on disk and in memtables, approximate.
@@ -182,10 +179,7 @@ impl Store {
     }
 
     fn property(&self, name: &str) -> u64 {
-        self.family(RECORDS)
-            .ok()
-            .and_then(|f| self.db.property_int_value_cf(&f, name).ok().flatten())
-            .unwrap_or(0)
+        self.family(RECORDS).ok().and_then(|f| self.db.property_int_value_cf(&f, name).ok().flatten()).unwrap_or(0)
     }
 
     /// Syncs what was written; part of a clean close.

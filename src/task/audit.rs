@@ -104,12 +104,13 @@ fn compacted(opener: &Opener, task: &Task) -> Result<FxHashMap<Vec<u8>, u128>> {
     let tp = TopicPartition::new(opener.settings.changelog_topic(&opener.table.def.name), task.partition);
     let log = opener.broker.watermarks(&tp)?;
     let mut last = FxHashMap::default();
-    Changelog { broker: &*opener.broker, tp }.visit(RestorePlan { from: log.low, to: log.high }, &mut |key, payload| {
-        match payload {
+    Changelog { broker: &*opener.broker, tp }.visit(
+        RestorePlan { from: log.low, to: log.high },
+        &mut |key, payload| match payload {
             Some(payload) => drop(last.insert(key.to_vec(), xxh3_128(payload))),
             None => drop(last.remove(key)),
-        }
-    })?;
+        },
+    )?;
     Ok(last)
 }
 

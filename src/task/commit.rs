@@ -27,8 +27,8 @@ use crate::index::{IndexBatch, IndexChange};
 use crate::metrics::{Metrics, ReasonLabels, StepLabel};
 use crate::query::Table;
 use crate::record::{Outcome, POSITION_KEY, TableDef};
-use crate::task::batch::{Batch, Change, Quarantine, TaskBatch};
 use crate::store::{Position, StoreBatch};
+use crate::task::batch::{Batch, Change, Quarantine, TaskBatch};
 use crate::{Error, Result};
 
 /// What a table's commits need that does not change.
@@ -113,7 +113,11 @@ impl Staged {
 impl Protocol {
     /// Steps 1 to 5. Returns the changelog position of each task after it. An error means that the outcome may be unknown;
     /// the changelog tells.
-    pub fn transact(&self, producer: &mut dyn TransactionalProducer, staged: &mut Staged) -> Result<BTreeMap<u32, Offset>> {
+    pub fn transact(
+        &self,
+        producer: &mut dyn TransactionalProducer,
+        staged: &mut Staged,
+    ) -> Result<BTreeMap<u32, Offset>> {
         self.timed("produce", || {
             producer.begin()?;
             fault::point("commit.1_begun");
@@ -122,7 +126,7 @@ impl Protocol {
         fault::point("commit.2_produced");
         self.timed("drain", || producer.drain())?;
         fault::point("commit.3_drained");
-        let offsets = consumed(staged);
+        let offsets = consumed(&self.table.def, staged);
         debug_assert!(!offsets.is_empty(), "INV-COMMIT-3");
         self.timed("offsets", || producer.send_offsets(&offsets, &staged.token))?;
         fault::point("commit.4_offsets_sent");
@@ -160,7 +164,12 @@ impl Protocol {
 
     /// Steps 6 to 8, for a batch that is committed. An error here is fatal: memory and disk no longer agree, a restart
     /// brings them together from the changelog.
-    pub fn settle(&self, staged: Staged, changelog: &BTreeMap<u32, Offset>, tasks: &mut BTreeMap<u32, Task>) -> Result<()> {
+    pub fn settle(
+        &self,
+        staged: Staged,
+        changelog: &BTreeMap<u32, Offset>,
+        tasks: &mut BTreeMap<u32, Task>,
+    ) -> Result<()> {
         let covered = |partition: &u32| {
             changelog.get(partition).copied().ok_or_else(|| Error::internal("a task without a changelog position"))
         };
@@ -190,12 +199,12 @@ impl Protocol {
             self.table.index.submit(IndexBatch {
                 partition: staged.partition,
                 changelog: at,
-                sources: source_positions(&task.position),
+                sources: source_positions(&self.table.def, &task.position),
                 changes: staged.changes.into_iter().filter_map(index_change).collect(),
                 oldest_ms: (oldest_ms != i64::MAX).then_some(oldest_ms),
                 catching_up,
             })?;
-            publish(task, at);
+            publish(&self.table.def, task, at);
         }
         fault::point("commit.8_index_handed");
         if oldest_ms != i64::MAX {
@@ -224,11 +233,11 @@ impl Protocol {
     }
 }
 
-fn consumed(staged: &Staged) -> Vec<(TopicPartition, Offset)> {
+fn consumed(def: &TableDef, staged: &Staged) -> Vec<(TopicPartition, Offset)> {
     let of = |t: &StagedTask| {
         let partition = t.partition;
-        let at = move |s: &crate::store::SourcePosition| (TopicPartition::new(s.topic.as_str(), partition), s.next);
-        t.position.sources.values().map(at).collect::<Vec<_>>()
+        let at = move |(topic, next)| (TopicPartition::new(topic, partition), next);
+        source_positions(def, &t.position).into_iter().map(at).collect::<Vec<_>>()
     };
     staged.tasks.iter().flat_map(of).collect()
 }
@@ -242,10 +251,10 @@ fn index_change(change: Change) -> Option<IndexChange> {
     })
 }
 
-fn publish(task: &Task, changelog: Offset) {
+fn publish(def: &TableDef, task: &Task, changelog: Offset) {
     let position = &task.position;
     task.view.advance(|p| {
-        p.applied = source_positions(position).into_iter().collect();
+        p.applied = source_positions(def, position).into_iter().collect();
         p.changelog = changelog;
         p.last_event_ms = position.sources.values().map(|s| s.timestamp_ms).max().unwrap_or(0);
         p.accounting = position.sources.iter().map(|(name, s)| (name.clone(), s.accounting)).collect();

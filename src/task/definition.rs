@@ -66,7 +66,8 @@ impl StoredDefinition {
 
     /// Reads a stored form.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        serde_json::from_slice(bytes).map_err(|e| Error::new(Kind::Corrupt, "a stored table definition cannot be read").because(e))
+        serde_json::from_slice(bytes)
+            .map_err(|e| Error::new(Kind::Corrupt, "a stored table definition cannot be read").because(e))
     }
 
     /// What stands against reading records of `self` under `new`; empty if nothing does. New and dropped fields are fine,

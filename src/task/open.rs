@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::definition::{self, StoredDefinition};
-use super::plan;
+use super::plan::{self, RestorePlan};
 use super::restore::{self, Changelog, IndexFeed, Repaired};
 use super::view::{Phase, TaskView};
 use crate::broker::{Broker, Offset, TopicPartition, Watermarks};
 use crate::config::{OnGap, Settings};
 use crate::query::Table;
+use crate::record::{SourceDef, TableDef};
 use crate::store::{Position, SharedMemory, Store, task_dir};
 use crate::{Error, Kind, Result};
 
@@ -84,6 +85,9 @@ impl Opener {
         let dir = self.dir(partition);
         if self.rebuild {
             Store::destroy(&dir)?;
+            // Or documents of records that the changelog does not bring back would stay, and get twins.
+            self.table.index.clear_partition(partition)?;
+            self.table.index.flush()?;
         }
         let store = Arc::new(Store::open(&dir, &self.shared)?);
         let now = StoredDefinition::of(&self.table.def, self.table.partitions);
@@ -91,15 +95,20 @@ impl Opener {
             definition::check(&self.table.def.name, &StoredDefinition::decode(&stored)?, &now)?;
         }
         store.set_definition(&now.encode()?)?;
-        self.catch_up(view, store, writer)
+        self.bring_up(view, store, writer, self.fence)
     }
 
-    /// Reads the changelog to its high watermark, takes the positions from it, brings the index up. Also the way back after
-    /// a rollback: whether the last transaction was committed or not, the changelog tells.
+    /// The way back after a rollback: whether the last transaction was committed or not, the changelog tells. Fences nobody:
+    /// another writer by now is the rightful owner of a task that we have lost.
     pub fn catch_up(&self, view: &Arc<TaskView>, store: Arc<Store>, writer: &str) -> Result<Task> {
+        self.bring_up(view, store, writer, false)
+    }
+
+    /// Reads the changelog to its high watermark, takes the positions from it, brings the index up.
+    fn bring_up(&self, view: &Arc<TaskView>, store: Arc<Store>, writer: &str, fence: bool) -> Result<Task> {
         let partition = view.partition;
         let changelog = self.changelog(partition);
-        let (restored, log) = self.restore_behind_fence(&changelog, &store, view)?;
+        let (restored, log) = self.restore_behind_fence(&changelog, &store, view, fence)?;
         let stored = store.position()?;
         self.check_group(partition, stored.as_ref())?;
         let logs = self.source_logs(partition)?;
@@ -110,26 +119,37 @@ impl Opener {
             tracing::warn!(task = name, source, events = start.gap, "retention took events before they were read");
         }
         let position = plan::position(&self.table.def, stored, &starts, writer);
-        let sources = source_positions(&position);
-        let feed = IndexFeed { index: &self.table.index, store: &store, partition, changelog: store.changelog()?, sources };
-        let covered = if self.rebuild { None } else { self.table.index.covered(partition) };
-        let repaired = feed.repair(&changelog, covered, log.low, view)?;
+        let sources = source_positions(&self.table.def, &position);
+        let feed =
+            IndexFeed { index: &self.table.index, store: &store, partition, changelog: store.changelog()?, sources };
+        let repaired = feed.repair(&changelog, self.table.index.covered(partition), log.low, view)?;
         self.publish(view, &store, &position)?;
         Ok(Task { partition, view: view.clone(), store, position, restored, repaired })
     }
 
-    fn restore_behind_fence(&self, changelog: &Changelog<'_>, store: &Store, view: &TaskView) -> Result<(u64, Watermarks)> {
+    /// Reads what is committed, ends a transaction that is still open there, reads to the high watermark of after that. A log
+    /// without an open transaction is left alone: its last writer may be alive and busy with its other tasks.
+    fn restore_behind_fence(
+        &self,
+        changelog: &Changelog<'_>,
+        store: &Store,
+        view: &TaskView,
+        fence: bool,
+    ) -> Result<(u64, Watermarks)> {
         let name = self.task_name(view.partition);
         let (mut restored, mut fenced) = (0, BTreeSet::new());
         loop {
             let log = self.broker.watermarks(&changelog.tp)?;
             let plan = plan::restore(&name, store.changelog()?, log)?;
-            restored += restore::restore(changelog, plan, store, view, &mut |_| {})?;
+            let stable = RestorePlan { to: plan.to.min(log.stable), ..plan };
+            restored += restore::restore(changelog, stable, store, view, &mut |_| {})?;
             let writer = store.position()?.map(|p| p.writer).unwrap_or_default();
-            if !self.fence || writer.is_empty() || self.own_ids.contains(&writer) || !fenced.insert(writer.clone()) {
+            let open = fence && log.stable < log.high;
+            if !open || writer.is_empty() || self.own_ids.contains(&writer) || !fenced.insert(writer.clone()) {
+                let rest = RestorePlan { from: store.changelog()?.max(log.low), ..plan };
+                restored += restore::restore(changelog, rest, store, view, &mut |_| {})?;
                 return Ok((restored, log));
             }
-            // Whoever wrote last may still have a transaction open: end it, then read what it had committed by then.
             tracing::info!(task = name, writer, "fencing the last writer");
             drop(self.broker.transactional(&writer)?);
         }
@@ -139,9 +159,7 @@ impl Opener {
     fn check_group(&self, partition: u32, stored: Option<&Position>) -> Result<()> {
         let tps = self.table.def.sources.iter().map(|s| TopicPartition::new(s.topic.as_str(), partition));
         let committed = self.broker.committed(&self.settings.application, &tps.collect::<Vec<_>>())?;
-        let next_of = |topic: &str| {
-            stored.and_then(|p| p.sources.values().find(|s| s.topic == topic)).map(|s| s.next)
-        };
+        let next_of = |topic: &str| stored.and_then(|p| p.sources.values().find(|s| s.topic == topic)).map(|s| s.next);
         for (tp, offset) in committed {
             match next_of(&tp.topic) {
                 None if stored.is_none() && offset > 0 && !self.rebuild => {
@@ -161,7 +179,7 @@ impl Opener {
     }
 
     fn source_logs(&self, partition: u32) -> Result<BTreeMap<String, Watermarks>> {
-        let log = |s: &crate::record::SourceDef| {
+        let log = |s: &SourceDef| {
             Ok((s.name.clone(), self.broker.watermarks(&TopicPartition::new(s.topic.as_str(), partition))?))
         };
         self.table.def.sources.iter().map(log).collect()
@@ -171,7 +189,7 @@ impl Opener {
         let changelog = store.changelog()?;
         view.set_store(Some(store.clone()));
         view.advance(|p| {
-            p.applied = source_positions(position).into_iter().collect();
+            p.applied = source_positions(&self.table.def, position).into_iter().collect();
             p.visible.clone_from(&p.applied);
             p.changelog = changelog;
             p.indexed = changelog;
@@ -182,7 +200,8 @@ impl Opener {
     }
 }
 
-/// The next offset of each source, by topic.
-pub fn source_positions(position: &Position) -> Vec<(Arc<str>, Offset)> {
-    position.sources.values().map(|s| (Arc::from(s.topic.as_str()), s.next)).collect()
+/// The next offset of each source, by topic. A position remembers sources that the table has no more: they do not count.
+pub fn source_positions(def: &TableDef, position: &Position) -> Vec<(Arc<str>, Offset)> {
+    let of = |s: &SourceDef| Some((Arc::from(s.topic.as_str()), position.next(&s.name)?));
+    def.sources.iter().filter_map(of).collect()
 }

@@ -60,6 +60,8 @@ pub fn index_repair(covered: Option<Offset>, store: Offset, changelog_low: Offse
         Some(at) if at == store => IndexRepair::None,
         // A key that was deleted and compacted away in between would stay in the index for ever.
         Some(at) if at < changelog_low => IndexRepair::Whole,
+        // It had nothing, or was being fed when it ended: the store is read faster than the changelog from its start.
+        Some(0) => IndexRepair::Whole,
         Some(at) if at < store => IndexRepair::Gap(at),
         None if store == 0 => IndexRepair::None,
         _ => IndexRepair::Whole,
@@ -127,10 +129,10 @@ pub fn position(def: &TableDef, stored: Option<Position>, starts: &BTreeMap<Stri
     writer.clone_into(&mut position.writer);
     for source in &def.sources {
         let Some(start) = starts.get(&source.name) else { continue };
-        let entry = position.sources.entry(source.name.clone()).or_insert_with(|| SourcePosition {
-            topic: source.topic.clone(),
-            ..SourcePosition::default()
-        });
+        let entry = position
+            .sources
+            .entry(source.name.clone())
+            .or_insert_with(|| SourcePosition { topic: source.topic.clone(), ..SourcePosition::default() });
         entry.next = start.next;
         entry.gap += start.gap;
     }
@@ -167,5 +169,7 @@ mod tests {
         assert_eq!(index_repair(Some(4), 9, 5), IndexRepair::Whole);
         assert_eq!(index_repair(None, 9, 0), IndexRepair::Whole);
         assert_eq!(index_repair(Some(12), 9, 0), IndexRepair::Whole);
+        assert_eq!(index_repair(Some(0), 9, 0), IndexRepair::Whole);
+        assert_eq!(index_repair(Some(0), 0, 0), IndexRepair::None);
     }
 }

@@ -18,6 +18,10 @@ use crate::{Error, Result};
 
 /// Records of the changelog that are applied at a time.
 const STRETCH: usize = 2_000;
+/// Bytes of them from which fewer will do.
+const STRETCH_BYTES: usize = 8 << 20;
+/// Bytes of changelog after which feeding the index whole is better than holding the keys that have changed.
+const MOST_CHANGED: usize = 256 << 20;
 /// Keys that are fed to the index at a time.
 const FEED: usize = 5_000;
 /// How long the end of a changelog may stay out of reach before the log says so; a dead owner's open transaction holds it
@@ -56,7 +60,10 @@ impl Changelog<'_> {
                 Progress::End { to } => stretch.next = stretch.next.max(to.min(plan.to)),
             }
             let done = stretch.next >= plan.to;
-            if stretch.records.len() >= STRETCH || (done && !stretch.is_empty_at(plan.from)) {
+            if stretch.records.len() >= STRETCH
+                || stretch.bytes >= STRETCH_BYTES
+                || (done && !stretch.is_empty_at(plan.from))
+            {
                 let next = stretch.next;
                 visit(std::mem::replace(&mut stretch, Stretch { next, ..Stretch::default() }))?;
                 quiet = Instant::now();
@@ -83,6 +90,8 @@ impl Changelog<'_> {
 struct Stretch {
     records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     position: Option<Vec<u8>>,
+    /// Bytes of `records`, about.
+    bytes: usize,
     next: Offset,
 }
 
@@ -90,7 +99,10 @@ impl Stretch {
     fn push(&mut self, key: Option<&[u8]>, payload: Option<&[u8]>) {
         match (key, payload) {
             (Some(POSITION_KEY), Some(p)) => self.position = Some(p.to_vec()),
-            (Some(key), payload) => self.records.push((key.to_vec(), payload.map(<[u8]>::to_vec))),
+            (Some(key), payload) => {
+                self.bytes += key.len() + payload.map_or(0, <[u8]>::len) + 64;
+                self.records.push((key.to_vec(), payload.map(<[u8]>::to_vec)));
+            }
             (None, _) => {}
         }
     }
@@ -110,6 +122,7 @@ pub fn restore(
     let (mut count, started) = (0u64, Instant::now());
     view.set_phase(Phase::Restoring { at: plan.from, end: plan.to, rate: 0.0 });
     changelog.read(plan, &mut |stretch| {
+        wanted(view)?;
         let position = stretch.position.as_deref().map(Position::decode).transpose()?;
         let records = stretch.records.iter().map(|(k, v)| (k.as_slice(), v.as_deref())).collect();
         store.apply(&StoreBatch { records, position: position.as_ref(), changelog: stretch.next })?;
@@ -169,6 +182,7 @@ impl IndexFeed<'_> {
             changes.push(change(key, Some(stored), false)?);
             count += 1;
             if changes.len() >= FEED {
+                wanted(view)?;
                 self.submit(std::mem::take(&mut changes), 0)?;
                 view.set_phase(Phase::Indexing { done: count });
             }
@@ -178,8 +192,29 @@ impl IndexFeed<'_> {
         Ok(count)
     }
 
+    /// The keys that the changelog names from `from` on; `None` if there are too many of them to be held.
+    fn changed(&self, changelog: &Changelog<'_>, from: Offset) -> Result<Option<FxHashSet<Vec<u8>>>> {
+        let (mut keys, mut bytes) = (Some(FxHashSet::default()), 0);
+        changelog.read(RestorePlan { from, to: self.changelog }, &mut |stretch| {
+            bytes += stretch.bytes;
+            match &mut keys {
+                Some(_) if bytes > MOST_CHANGED => keys = None,
+                Some(keys) => keys.extend(stretch.records.into_iter().map(|(k, _)| k)),
+                None => {}
+            }
+            Ok(())
+        })?;
+        Ok(keys)
+    }
+
     /// Brings the index up to the store, and waits until it shows it.
-    pub fn repair(&self, changelog: &Changelog<'_>, covered: Option<Offset>, low: Offset, view: &TaskView) -> Result<Repaired> {
+    pub fn repair(
+        &self,
+        changelog: &Changelog<'_>,
+        covered: Option<Offset>,
+        low: Offset,
+        view: &TaskView,
+    ) -> Result<Repaired> {
         view.set_phase(Phase::Indexing { done: 0 });
         let repaired = match plan::index_repair(covered, self.changelog, low) {
             IndexRepair::None => {
@@ -187,14 +222,10 @@ impl IndexFeed<'_> {
                 Repaired::default()
             }
             IndexRepair::Whole => Repaired { whole: true, keys: self.whole(view)? },
-            IndexRepair::Gap(from) => {
-                let mut keys: FxHashSet<Vec<u8>> = FxHashSet::default();
-                changelog.read(RestorePlan { from, to: self.changelog }, &mut |stretch| {
-                    keys.extend(stretch.records.into_iter().map(|(k, _)| k));
-                    Ok(())
-                })?;
-                Repaired { whole: false, keys: self.renew(keys.iter().map(Vec::as_slice), from)? }
-            }
+            IndexRepair::Gap(from) => match self.changed(changelog, from)? {
+                Some(keys) => Repaired { whole: false, keys: self.renew(keys.iter().map(Vec::as_slice), from)? },
+                None => Repaired { whole: true, keys: self.whole(view)? },
+            },
         };
         self.index.flush()?;
         Ok(repaired)
@@ -208,6 +239,11 @@ pub struct Repaired {
     pub whole: bool,
     /// Keys renewed.
     pub keys: u64,
+}
+
+/// Ends work for a task that was taken away meanwhile.
+fn wanted(view: &TaskView) -> Result<()> {
+    if view.is_abandoned() { Err(Error::internal("the task was taken away while it was being opened")) } else { Ok(()) }
 }
 
 fn change(key: &[u8], stored: Option<&[u8]>, existed: bool) -> Result<IndexChange> {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
@@ -78,6 +79,10 @@ pub struct Progress {
     pub accounting: BTreeMap<String, Accounting>,
 }
 
+const OPENING: u8 = 0;
+const HANDED_OVER: u8 = 1;
+const ABANDONED: u8 = 2;
+
 /// A task as readers see it.
 #[derive(Debug)]
 pub struct TaskView {
@@ -92,6 +97,8 @@ pub struct TaskView {
     progress: watch::Sender<Progress>,
     /// Unread source records by topic, as of the last look.
     lag: ArcSwap<BTreeMap<Arc<str>, i64>>,
+    /// What became of its opening.
+    opening: AtomicU8,
 }
 
 impl TaskView {
@@ -105,7 +112,20 @@ impl TaskView {
             store: ArcSwapOption::empty(),
             progress: watch::Sender::new(Progress::default()),
             lag: ArcSwap::from_pointee(BTreeMap::new()),
+            opening: AtomicU8::new(OPENING),
         })
+    }
+    /// Gives up opening it: it was taken away, or the process stops. Does nothing once it was handed over.
+    pub fn abandon(&self) {
+        let _ = self.opening.compare_exchange(OPENING, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
+    }
+    /// Whether opening it was given up.
+    pub fn is_abandoned(&self) -> bool {
+        self.opening.load(Ordering::Acquire) == ABANDONED
+    }
+    /// Ends the opening; false if it was given up before.
+    pub fn hand_over(&self) -> bool {
+        self.opening.compare_exchange(OPENING, HANDED_OVER, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
     /// Current phase.
     pub fn phase(&self) -> Arc<Phase> {

@@ -150,7 +150,12 @@ fn unreadable() -> Vec<Case> {
     vec![
         Case::unreadable("what_is_no_json_is_set_aside", r#"{"id":"x", oops}"#, "undecodable", &["line 1 column 12"]),
         Case::unreadable("json_that_breaks_off_is_set_aside", r#"{"id":"x","ts":1,"#, "undecodable", &["EOF"]),
-        Case::unreadable("bytes_that_are_no_text_are_set_aside", b"{\"id\":\"\xff\"}", "undecodable", &["UTF-8 at byte 7"]),
+        Case::unreadable(
+            "bytes_that_are_no_text_are_set_aside",
+            b"{\"id\":\"\xff\"}",
+            "undecodable",
+            &["UTF-8 at byte 7"],
+        ),
         Case::unreadable("json_that_is_no_object_is_set_aside", "[1,2]", "undecodable", &["sequence", "object"]),
         Case::unreadable("an_empty_payload_is_set_aside", "", "undecodable", &["EOF"]),
         Case::unreadable("nesting_without_end_is_set_aside", deep, "too_deep", &["x", "8 levels"]),
@@ -181,18 +186,33 @@ fn keys() -> Vec<Case> {
         without("an_event_without_a_key_is_set_aside", json!({ "ts": T }), "missing_key", &["id", "no key"]),
         without("a_key_that_is_null_is_set_aside", json!({ "id": null, "ts": T }), "missing_key", &["id", "no key"]),
         without("a_key_that_is_empty_is_set_aside", json!({ "id": "", "ts": T }), "missing_key", &["id", "empty"]),
-        without("a_key_that_is_an_object_is_set_aside", json!({ "id": {"a": 1}, "ts": T }), "wrong_type", &["id", r#"{"a":1}"#]),
+        without(
+            "a_key_that_is_an_object_is_set_aside",
+            json!({ "id": {"a": 1}, "ts": T }),
+            "wrong_type",
+            &["id", r#"{"a":1}"#],
+        ),
         without(
             "a_key_that_is_ours_is_set_aside",
             json!({ "id": "\0keld/position", "ts": T }),
             "bad_key",
             &["id", "reserved prefix"],
         ),
-        without("a_key_without_measure_is_set_aside", json!({ "id": long, "ts": T }), "bad_key", &["id", "70000 bytes"]),
+        without(
+            "a_key_without_measure_is_set_aside",
+            json!({ "id": long, "ts": T }),
+            "bad_key",
+            &["id", "70000 bytes"],
+        ),
         keyed("a_message_without_a_key_is_set_aside", None, "null_key", &["@key", "no key"]),
         keyed("a_message_with_an_empty_key_is_set_aside", Some(b""), "missing_key", &["@key", "empty"]),
         keyed("a_message_key_that_is_no_text_is_set_aside", Some(b"\xff\x01"), "bad_key", &["@key", "UTF-8"]),
-        keyed("a_message_key_that_is_ours_is_set_aside", Some(b"\0keld/position"), "bad_key", &["@key", "reserved prefix"]),
+        keyed(
+            "a_message_key_that_is_ours_is_set_aside",
+            Some(b"\0keld/position"),
+            "bad_key",
+            &["@key", "reserved prefix"],
+        ),
         tombstone,
         misplaced,
     ]
@@ -200,7 +220,8 @@ fn keys() -> Vec<Case> {
 
 fn versions() -> Vec<Case> {
     let ahead = clock::now_ms() + 2 * 24 * 3_600_000;
-    let of = |name: &'static str, body: Value, reason, about: &[&str]| Case::of_record(name, "things", &body, reason, about);
+    let of =
+        |name: &'static str, body: Value, reason, about: &[&str]| Case::of_record(name, "things", &body, reason, about);
     let name = "an_event_id_that_is_a_list_is_set_aside";
     vec![
         of(
@@ -230,15 +251,30 @@ fn values() -> Vec<Case> {
     let name = "an_undeclared_member_is_set_aside_where_they_are_rejected";
     let undeclared = json!({ "id": name, "ts": T + 5, "name": "x", "colour": "red" });
     vec![
-        Case::of_value("a_value_of_another_type_is_set_aside", &json!({ "price": "cheap" }), "wrong_type", &["price", "\"cheap\""]),
+        Case::of_value(
+            "a_value_of_another_type_is_set_aside",
+            &json!({ "price": "cheap" }),
+            "wrong_type",
+            &["price", "\"cheap\""],
+        ),
         Case::of_value(
             "a_nested_value_of_another_type_is_set_aside",
             &json!({ "name": "x", "stock": { "qty": "many" } }),
             "wrong_type",
             &["stock.qty", "\"many\"", "an integer"],
         ),
-        Case::of_value("an_integer_with_a_fraction_is_set_aside", &json!({ "stock": { "qty": 1.5 } }), "wrong_type", &["stock.qty", "1.5"]),
-        Case::of_value("nesting_beyond_the_limit_is_set_aside", &json!({ "deep": nested }), "too_deep", &["deep.n.n", "8 levels"]),
+        Case::of_value(
+            "an_integer_with_a_fraction_is_set_aside",
+            &json!({ "stock": { "qty": 1.5 } }),
+            "wrong_type",
+            &["stock.qty", "1.5"],
+        ),
+        Case::of_value(
+            "nesting_beyond_the_limit_is_set_aside",
+            &json!({ "deep": nested }),
+            "too_deep",
+            &["deep.n.n", "8 levels"],
+        ),
         Case::of_number(
             "an_integer_beyond_64_bits_is_set_aside",
             r#""stock":{"qty":#}"#,
@@ -251,7 +287,12 @@ fn values() -> Vec<Case> {
             "123456789012345678901234567890",
             &["stock.qty", "123456789012345678901234567890", "64 bits"],
         ),
-        Case::of_number("a_float_beyond_its_range_is_set_aside", r#""price":#"#, "1e999", &["price", "number out of range"]),
+        Case::of_number(
+            "a_float_beyond_its_range_is_set_aside",
+            r#""price":#"#,
+            "1e999",
+            &["price", "number out of range"],
+        ),
         Case::of_record(name, "strict", &undeclared, "undeclared", &["colour", "no field declares"]),
         endless_name(),
     ]
@@ -293,9 +334,7 @@ fn outside_window() -> Case {
     late["note"] = json!("merged all the same");
     let mut case = Case::of_record(name, "things", &late, "outside_window", &["sold_delta", "sold", "window"]);
     case.before.extend((20..26).map(|n| sent(name, &add(n, &n.to_string()))));
-    case.record = Some((
-        name.to_owned(),
-        json!({ "id": name, "name": "after", "sold": 6, "note": "merged all the same" }),
-    ));
+    case.record =
+        Some((name.to_owned(), json!({ "id": name, "name": "after", "sold": 6, "note": "merged all the same" })));
     case
 }

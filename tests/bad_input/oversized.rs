@@ -44,13 +44,20 @@ fn changelog(lab: &Lab) -> u64 {
         On::Kafka => BTreeMap::new(),
     };
     broker
-        .create_topic(&TopicSpec { name: topic.clone(), partitions: PARTITIONS, replication: -1, compacted: true, settings })
+        .create_topic(&TopicSpec {
+            name: topic.clone(),
+            partitions: PARTITIONS,
+            replication: -1,
+            compacted: true,
+            settings,
+        })
         .unwrap();
     broker.topic(&topic).unwrap().unwrap().max_message_bytes.unwrap()
 }
 
 fn updates(limit: usize) -> (Vec<Value>, Value) {
-    let part = |n: i64, bytes: usize| json!({ "id": "large", "ts": n, format!("part{n}"): noise(bytes, n.unsigned_abs()) });
+    let part =
+        |n: i64, bytes: usize| json!({ "id": "large", "ts": n, format!("part{n}"): noise(bytes, n.unsigned_abs()) });
     let quarter = limit / 4;
     // Nearly full; one too many; and still room for what is small.
     let mut all = vec![part(1, quarter), part(2, quarter), part(3, quarter), part(4, quarter - 4_096)];

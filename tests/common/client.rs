@@ -48,8 +48,9 @@ impl Client {
 
     /// The JSON of a POST of JSON that must succeed.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
-        let (status, answer) =
-            self.try_post(path, "application/json", body.to_string().as_bytes()).unwrap_or_else(|e| panic!("POST {path}: {e}"));
+        let (status, answer) = self
+            .try_post(path, "application/json", body.to_string().as_bytes())
+            .unwrap_or_else(|e| panic!("POST {path}: {e}"));
         assert_eq!(status, 200, "POST {path}: {answer}");
         answer
     }

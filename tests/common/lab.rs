@@ -67,7 +67,8 @@ impl Lab {
         };
         let text: String = text.lines().map(line).collect();
         std::fs::write(&config, text).unwrap();
-        let bootstrap = (on == On::Kafka).then(|| start_kafka().unwrap_or_else(|| panic!("there is no Kafka")).bootstrap.clone());
+        let bootstrap =
+            (on == On::Kafka).then(|| start_kafka().unwrap_or_else(|| panic!("there is no Kafka")).bootstrap.clone());
         topics.sort();
         topics.dedup();
         Self { dir, on, name, config, sets: Vec::new(), topics, bootstrap }
@@ -247,7 +248,12 @@ impl Instance {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("keld ended while waiting for {what}: {status}\n{}", self.stderr());
             }
-            assert!(Instant::now() < until, "waiting for {what}: patience is at its end\n{}\n{}", client.get("/v1/status"), self.stderr());
+            assert!(
+                Instant::now() < until,
+                "waiting for {what}: patience is at its end\n{}\n{}",
+                client.get("/v1/status"),
+                self.stderr()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -312,7 +318,8 @@ fn is_caught_up(status: &Value, ends: &BTreeMap<(String, u32), i64>) -> bool {
     };
     // A topic may feed one table of several: some task of the partition must have come so far, and all must run.
     let running = tasks.iter().all(|t| t["phase"]["name"] == "running");
-    let reached = |t: &Value, topic: &str, end: i64| next(t, "applied", topic) >= end && next(t, "visible", topic) >= end;
+    let reached =
+        |t: &Value, topic: &str, end: i64| next(t, "applied", topic) >= end && next(t, "visible", topic) >= end;
     running
         && ends.iter().all(|((topic, partition), end)| {
             tasks.iter().any(|t| t["partition"] == *partition && reached(t, topic, *end))

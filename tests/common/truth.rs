@@ -85,7 +85,11 @@ pub(crate) fn by_changelog(lab: &Lab, table: &str, workload: &Workload) {
             }
         }
     }
-    assert!(live == workload.expected, "the changelog differs from the expected records: {}", first_difference(&live, workload));
+    assert!(
+        live == workload.expected,
+        "the changelog differs from the expected records: {}",
+        first_difference(&live, workload)
+    );
 }
 
 fn first_difference(live: &BTreeMap<String, Map<String, Value>>, workload: &Workload) -> String {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use keld::broker::kafka::{KafkaBroker, KafkaOptions};
 use keld::broker::local::{LocalBroker, LocalOptions};
 use keld::broker::{
     Broker, Consumer, GroupToken, LogReader, MemberConfig, MemberEvent, Membership, Message, NewRecord, Offset,
@@ -33,13 +34,22 @@ pub(crate) fn local(check: &str) -> Harness {
     Harness { broker, check: check.into(), shares: false, _dir: Some(dir) }
 }
 
-// For Kafka (a new cluster per process, so the name of the check keeps them apart):
-//
-// pub(crate) fn kafka(check: &str) -> Option<Harness> {
-//     let kafka = crate::kafka::start_kafka()?;
-//     let broker = KafkaBroker::connect(KafkaOptions { bootstrap: kafka.bootstrap.clone(), … }).unwrap();
-//     Some(Harness { broker: Arc::new(broker), check: check.into(), shares: true, _dir: None })
-// }
+/// The test process's Kafka; one cluster for all checks, so the name of the check keeps them apart.
+pub(crate) fn kafka(check: &str) -> Option<Harness> {
+    let kafka = crate::kafka::start_kafka()?;
+    let options = KafkaOptions {
+        bootstrap: kafka.bootstrap.clone(),
+        client: std::collections::BTreeMap::new(),
+        application: check.into(),
+        advertise: format!("http://{check}"),
+        consumer_bytes: 16 << 20,
+        producer_bytes: 16 << 20,
+        transaction_timeout: Duration::from_secs(10),
+        session_timeout: Duration::from_secs(6),
+    };
+    let broker = KafkaBroker::connect(options).unwrap();
+    Some(Harness { broker, check: check.into(), shares: true, _dir: None })
+}
 
 impl Harness {
     /// A name that only this check uses; short enough for any broker.
@@ -65,8 +75,28 @@ impl Harness {
         self.broker.appender().unwrap().append(records).unwrap()
     }
 
-    /// Everything committed in a partition from `from` on, and the end that the reader found.
+    /// Waits until every transaction on a partition is decided: Kafka writes the markers after it has answered a commit.
+    pub(crate) fn decided(&self, tp: &TopicPartition) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let marks = self.broker.watermarks(tp).unwrap();
+            if marks.stable == marks.high {
+                return;
+            }
+            assert!(Instant::now() < deadline, "a transaction on {tp} stays open: {marks:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Everything committed in a partition from `from` on, once every transaction is decided, and the end that the reader
+    /// found.
     pub(crate) fn read_from(&self, tp: &TopicPartition, from: Offset) -> (Vec<Read>, Offset) {
+        self.decided(tp);
+        self.read_now(tp, from)
+    }
+
+    /// As [`Harness::read_from`], while a transaction may be open.
+    pub(crate) fn read_now(&self, tp: &TopicPartition, from: Offset) -> (Vec<Read>, Offset) {
         let mut reader = self.broker.reader(tp, from).unwrap();
         read_to_end(&mut *reader)
     }

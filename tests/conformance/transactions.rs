@@ -28,7 +28,7 @@ pub(crate) fn a_transaction_is_seen_after_its_commit_only(h: &Harness) {
     let early = consumer.poll(10, GLANCE, &mut |m| panic!("seen before the commit: {m:?}")).unwrap();
     assert_eq!(early, 0);
     for tp in &tps {
-        let (read, end) = h.read_from(tp, 0);
+        let (read, end) = h.read_now(tp, 0);
         assert_eq!((read.len(), end), (0, 0), "{tp}: an open transaction is not part of the stable log");
         assert_eq!(h.broker.watermarks(tp).unwrap().stable, 0);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::read::{Cursor, Slot};
+use super::read::{Cursor, POLL_BYTES, Slot};
 use super::shared::Shared;
 use crate::Result;
 use crate::broker::{Consumer, LogReader, Message, Offset, Progress, TopicPartition};
@@ -28,8 +28,8 @@ impl LocalConsumer {
         }
         let ends = || self.slots.iter().map(|s| s.partition.high()).collect::<Vec<_>>();
         let (mut cursor, ends) = Cursor::open(&self.shared, &self.slots, ends)?;
-        let mut given = 0;
-        while given < max {
+        let (mut given, mut bytes) = (0, POLL_BYTES);
+        while given < max && bytes > 0 {
             let ready = self.slots.iter().filter(|s| s.has_news()).count().max(1);
             let share = (max - given).div_ceil(ready);
             let before = given;
@@ -37,8 +37,8 @@ impl LocalConsumer {
                 let at = (self.turn + i) % self.slots.len();
                 let (Some(slot), Some(&end)) = (self.slots.get_mut(at), ends.get(at)) else { continue };
                 let room = share.min(max - given);
-                if room > 0 && (slot.position != end || slot.has_news()) {
-                    given += match cursor.hand_out(slot, end, room, sink) {
+                if room > 0 && bytes > 0 && (slot.position != end || slot.has_news()) {
+                    given += match cursor.hand_out(slot, end, room, &mut bytes, sink) {
                         Err(_) if given > 0 => return Ok(given), // it comes again at the next poll
                         other => other?,
                     };
@@ -107,7 +107,8 @@ impl LogReader for LocalReader {
             }
             let high = || self.slot.partition.high();
             let (mut cursor, high) = Cursor::open(&self.shared, std::slice::from_ref(&self.slot), high)?;
-            let given = cursor.hand_out(&mut self.slot, high, max, sink)?;
+            let mut room = POLL_BYTES;
+            let given = cursor.hand_out(&mut self.slot, high, max, &mut room, sink)?;
             if self.slot.position < high {
                 return Ok(Progress::Records(given));
             }

@@ -18,6 +18,8 @@ use crate::{Error, Kind, Result};
 /// Records behind the end from which a reader counts as catching up: it reads ahead and spares the block cache.
 const CATCHING_UP: Offset = 20_000;
 const READAHEAD_BYTES: usize = 1 << 20;
+/// Bytes of records that one poll hands out; the last record may go beyond.
+pub(super) const POLL_BYTES: usize = 8 << 20;
 
 /// A partition and the offset of the next record to read.
 #[derive(Debug)]
@@ -90,21 +92,23 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Hands at most `max` records from the slot's position on and below `high` to `sink`; moves the position. When
-    /// fewer than `max` were there, the position is `high` afterwards. An error after some records waits for the next
-    /// call, so that no record is handed out together with an error.
+    /// Hands at most `max` records from the slot's position on and below `high` to `sink`, as long as there is `room` in
+    /// bytes, which it takes from; moves the position. When it ends for lack of records, the position is `high`
+    /// afterwards. An error after some records waits for the next call, so that no record is handed out together with an
+    /// error.
     pub(super) fn hand_out(
         &mut self,
         slot: &mut Slot,
         high: Offset,
         max: usize,
+        room: &mut usize,
         sink: &mut dyn FnMut(Message<'_>),
     ) -> Result<usize> {
         slot.check(high)?;
         let p = slot.partition.clone();
         let mut count = 0;
         self.it.seek(p.key(slot.position));
-        while count < max {
+        while count < max && *room > 0 {
             let (offset, stored) = match self.current(&p, high) {
                 Ok(Some(found)) => found,
                 Ok(None) => {
@@ -122,6 +126,7 @@ impl<'a> Cursor<'a> {
                 key: stored.key,
                 payload: stored.payload,
             });
+            *room = room.saturating_sub(db::to_usize(self.size()).max(1));
             slot.position = offset + 1;
             count += 1;
             self.it.next();

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 
 const EVENTS: &[u8] = include_bytes!("../../../config/demo/flights.ndjson.zst");
 /// Events that are kept back for the live tail.
-pub const TAIL: usize = 4_000;
+pub(super) const TAIL: usize = 4_000;
 /// Events appended at a time.
 const STEP: usize = 1_000;
 /// Pause between events of the live tail.
@@ -30,7 +30,7 @@ struct Line<'a> {
 }
 
 /// The demo's producers.
-pub struct Feed {
+pub(super) struct Feed {
     table: Arc<Table>,
     broker: Arc<dyn Broker>,
     appender: Arc<dyn Appender>,
@@ -41,7 +41,7 @@ pub struct Feed {
 
 impl Feed {
     /// Unpacks the events; what an earlier run fed already is not fed again.
-    pub fn new(table: Arc<Table>, broker: Arc<dyn Broker>, appender: Arc<dyn Appender>) -> Result<Self> {
+    pub(super) fn new(table: Arc<Table>, broker: Arc<dyn Broker>, appender: Arc<dyn Appender>) -> Result<Self> {
         let damaged = |e: std::io::Error| Error::internal("the demo's data are damaged").because(e);
         let text = zstd::decode_all(EVENTS).map_err(damaged)?;
         let decoders = (0..table.def.sources.len()).map(|i| Decoder::new(&table.def, i)).collect();
@@ -74,17 +74,17 @@ impl Feed {
     }
 
     /// Events there are.
-    pub fn total(&self) -> usize {
+    pub(super) fn total(&self) -> usize {
         self.records.len()
     }
 
     /// Events appended.
-    pub fn fed(&self) -> usize {
+    pub(super) fn fed(&self) -> usize {
         self.fed
     }
 
     /// Appends some more, leaving at least `keep`.
-    pub fn step(&mut self, keep: usize) -> Result<()> {
+    pub(super) fn step(&mut self, keep: usize) -> Result<()> {
         let end = (self.fed + STEP).min(self.total().saturating_sub(keep));
         self.appender.append(self.records[self.fed..end].to_vec())?;
         self.fed = end;
@@ -92,7 +92,7 @@ impl Feed {
     }
 
     /// Whether everything appended can be searched.
-    pub fn is_visible(&self) -> Result<bool> {
+    pub(super) fn is_visible(&self) -> Result<bool> {
         for tp in self.partitions() {
             let high = self.broker.watermarks(&tp)?.high;
             let visible = self.table.task(tp.partition).and_then(|t| t.progress().visible.get(&tp.topic).copied());
@@ -104,7 +104,7 @@ impl Feed {
     }
 
     /// Feeds the rest slowly from a thread of its own, then invents corrections of arrivals.
-    pub fn tail(mut self, signals: Arc<Signals>) -> Result<()> {
+    pub(super) fn tail(mut self, signals: Arc<Signals>) -> Result<()> {
         let work = move || {
             let mut number = 0;
             while !signals.stopped() {

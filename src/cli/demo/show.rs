@@ -8,7 +8,7 @@ use crate::query::{Count, Hit, SearchRequest, SortKey, Table, leaf};
 use crate::store::Accounting;
 
 /// The account of what was fed.
-pub fn account(table: &Table, fed: usize, took: Duration) -> Result<()> {
+pub(super) fn account(table: &Table, fed: usize, took: Duration) -> Result<()> {
     let mut sum = Accounting::default();
     for task in table.tasks().values() {
         task.progress().accounting.values().for_each(|a| sum.add(a));
@@ -25,7 +25,7 @@ pub fn account(table: &Table, fed: usize, took: Duration) -> Result<()> {
 }
 
 /// Three searches with their answers.
-pub fn examples(table: &Table) -> Result<()> {
+pub(super) fn examples(table: &Table) -> Result<()> {
     let search = |q: &str, filter: &[&str], sort: &str| SearchRequest {
         q: (!q.is_empty()).then(|| q.to_owned()),
         filter: filter.iter().map(|f| (*f).to_owned()).collect(),
@@ -36,11 +36,16 @@ pub fn examples(table: &Table) -> Result<()> {
     };
     example(table, "a crew that was late, towards Chicago", &search("crew chicago", &[], ""))?;
     example(table, "the longest delays in snow", &search("snow", &["status:landed"], "-worst_delay"))?;
-    example(table, "cancelled flights to Boston, by departure", &search("", &["status:cancelled", "dest:BOS"], "sched_dep"))
+    example(
+        table,
+        "cancelled flights to Boston, by departure",
+        &search("", &["status:cancelled", "dest:BOS"], "sched_dep"),
+    )
 }
 
 fn keys(sort: &str) -> Vec<SortKey> {
-    let key = |text: &str| SortKey { field: text.trim_start_matches('-').to_owned(), descending: text.starts_with('-') };
+    let key =
+        |text: &str| SortKey { field: text.trim_start_matches('-').to_owned(), descending: text.starts_with('-') };
     sort.split(',').filter(|s| !s.is_empty()).map(key).collect()
 }
 
@@ -79,7 +84,11 @@ fn line(hit: &Hit) -> String {
         of("status"),
         of("origin"),
         of("dest"),
-        if hit.record.contains_key("worst_delay") { format!(", {} min late", of("worst_delay")) } else { String::new() },
+        if hit.record.contains_key("worst_delay") {
+            format!(", {} min late", of("worst_delay"))
+        } else {
+            String::new()
+        },
         of("notice")
     )
 }

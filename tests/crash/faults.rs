@@ -1,0 +1,76 @@
+//! The process aborted at every fault point.
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+use keld::fault::POINTS;
+
+use crate::common::lab::{Instance, Lab, On, loaded};
+use crate::common::workload::Workload;
+use crate::common::{full_scale, report};
+use crate::scene::{Seen, Witness, finish, openings};
+
+/// How long a fault point may take to be reached.
+const PATIENCE: Duration = Duration::from_secs(60);
+const SIGABRT: i32 = 6;
+
+/// Aborts once at every point, each time beside new data, and runs to the end.
+pub(crate) fn abort_everywhere(on: On) {
+    let events = if full_scale() { 100_000 } else { 24_000 };
+    let workload = Workload::catalog(events, 2_000, &["--dup", "0.1", "--late", "0.1"]);
+    for point in POINTS {
+        abort_at(on, point, &workload);
+    }
+    report(&format!(
+        "{on:?}: aborted at each of {} fault points under {} deliveries, restarted: {} records equal, every event once",
+        POINTS.len(),
+        workload.deliveries.len(),
+        workload.expected.len()
+    ));
+}
+
+/// Which arrival aborts: not the first batch, so that the tasks have state already. The point between two stores is met
+/// three times a batch of four tasks.
+fn nth(point: &str) -> u32 {
+    match point {
+        "commit.6_store_partial" => 5,
+        _ => 3,
+    }
+}
+
+fn abort_at(on: On, point: &str, workload: &Workload) {
+    let mut lab = Lab::new(on, "catalog.toml");
+    // Many small commits instead of few large ones.
+    lab.sets.push("processing.commit_bytes=64KiB".into());
+    lab.sets.push("index.interval=1ms".into());
+    lab.sets.push("index.catch_up_interval=1ms".into());
+    let ends = loaded(&lab, workload);
+    let fault = format!("{point}:{}", nth(point));
+    let stderr = aborted(point, lab.spawn(&[], &[("KELD_FAULT", &fault)]));
+    let before = Witness::default().look(&lab);
+    check_moment(point, before);
+    let after = finish(&lab, workload, &ends, before, lab.start());
+    println!("{on:?}: {fault}: died at {before:?}, {:?}; went on with {:?}", openings(&stderr), openings(&after));
+}
+
+/// Waits for the abort, and proves that it was this one.
+fn aborted(point: &str, mut instance: Instance) -> String {
+    let until = Instant::now() + PATIENCE;
+    while instance.child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < until, "fault point {point} is never reached\n{}", instance.stderr());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (status, stderr) = instance.wait_end();
+    assert_eq!(status.signal(), Some(SIGABRT), "{point}: {status}\n{stderr}");
+    assert!(stderr.contains(&format!("fault point {point} fired")), "{point}: {stderr}");
+    stderr
+}
+
+/// The points of the protocol are passed in the commit thread: whoever dies in its third batch has committed something,
+/// and had work before it.
+fn check_moment(point: &str, seen: Seen) {
+    assert!(seen.committed > 0, "{point}: {seen:?}");
+    if point.starts_with("commit.") {
+        assert!(seen.unread > 0, "{point} fired when everything was done: {seen:?}");
+    }
+}

@@ -1,0 +1,155 @@
+//! SIGKILLs at random moments, while a backlog is worked off and clients send more.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::common::client::Client;
+use crate::common::lab::{Instance, Lab, On, PARTITIONS};
+use crate::common::workload::{Delivery, Workload};
+use crate::common::{full_scale, report};
+use crate::scene::{Dice, Seen, Witness, counted, finish, openings};
+
+/// Longest life of a process that is killed before it listens, or soon after.
+const STARTING: Duration = Duration::from_millis(400);
+/// Longest life of one that is killed later, from when it listens or has counted its first events.
+const WORKING: Duration = Duration::from_millis(300);
+/// Deliveries sent for each kill.
+const PER_KILL: usize = 6_000;
+/// Deliveries sent at a time.
+const CHUNK: usize = 500;
+
+/// Some lines for one topic, sent with one request.
+struct Upload {
+    topic: String,
+    lines: String,
+}
+
+/// What has happened so far.
+#[derive(Default)]
+struct Tally {
+    kills: usize,
+    /// Of these: there was work to do.
+    at_work: usize,
+    /// Of these: not every task was open yet.
+    starting: usize,
+    /// Requests that the kill cut off; what became of them is unknown, so they are sent again.
+    cut_off: usize,
+    restored: u64,
+}
+
+/// Kills again and again, then runs to the end.
+pub(crate) fn kill_at_random(on: On) {
+    let (kills, keys) = if full_scale() { (100, 20_000) } else { (10, 2_000) };
+    let workload = Workload::catalog((kills + 4) * PER_KILL, keys, &[]);
+    let lab = Lab::new(on, "catalog.toml");
+    let (backlog, live) = workload.deliveries.split_at(4 * PER_KILL);
+    lab.load(backlog);
+    let mut uploads: VecDeque<Upload> = live.chunks(CHUNK).flat_map(|part| uploads(&lab, part)).collect();
+    let share = uploads.len() / kills;
+    let (mut dice, mut witness, mut tally) =
+        (Dice::thrown("kills at random moments"), Witness::default(), Tally::default());
+    let mut before = witness.look(&lab);
+    assert_eq!(before, Seen { committed: 0, unread: backlog.len() as u64 });
+    for _ in 0..kills {
+        let (stderr, cut_off) = live_and_die(&lab, &mut dice, &mut uploads, share);
+        before = tally.note(before, witness.look(&lab), &stderr, cut_off);
+    }
+    // Two in three are killed at work even on a machine that is done quickly.
+    assert!(tally.at_work * 2 > tally.kills, "only {} of {} kills hit a working process", tally.at_work, tally.kills);
+    send_rest(&lab, uploads);
+    let before = witness.look(&lab);
+    let stderr = finish(&lab, &workload, &witness.ends, before, lab.start());
+    let opened = openings(&stderr);
+    assert!(opened.iter().all(|o| (o.restored, o.reindexed) == (0, 0)), "after a clean stop: {opened:?}");
+    report(&format!(
+        "{on:?}: {} SIGKILLs, {} at work, {} before every task was open, {} requests cut off, {} records restored: \
+         {} records equal, every event of the log once",
+        tally.kills,
+        tally.at_work,
+        tally.starting,
+        tally.cut_off,
+        tally.restored,
+        workload.expected.len()
+    ));
+}
+
+impl Tally {
+    fn note(&mut self, before: Seen, after: Seen, stderr: &str, cut_off: bool) -> Seen {
+        let opened = openings(stderr);
+        let starting = opened.len() < PARTITIONS as usize;
+        let at_work = after.unread > 0 || cut_off;
+        println!("killed: {after:?}, {} tasks open, request cut off: {cut_off}", opened.len());
+        assert!(after.committed >= before.committed, "commits were lost: {before:?}, {after:?}");
+        self.kills += 1;
+        self.at_work += usize::from(at_work);
+        self.starting += usize::from(starting);
+        self.cut_off += usize::from(cut_off);
+        self.restored += opened.iter().map(|o| o.restored).sum::<u64>();
+        after
+    }
+}
+
+/// One life: starts, works on what is there and on at most `share` uploads, and is killed at a moment of its own: soon after
+/// its start, after it listens, or (half of the lives) when it is at work. Returns what it wrote to stderr and whether a
+/// request was cut off.
+fn live_and_die(lab: &Lab, dice: &mut Dice, uploads: &mut VecDeque<Upload>, share: usize) -> (String, bool) {
+    let mut instance = lab.spawn(&[], &[]);
+    let kind = dice.below(4);
+    if kind == 0 {
+        std::thread::sleep(dice.pause(STARTING));
+        return (killed(instance), false);
+    }
+    instance.wait_listening();
+    let (client, over) = (instance.client(), AtomicBool::new(false));
+    let moment = dice.pause(WORKING);
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| send(&client, uploads, share, &over));
+        if kind >= 2 {
+            instance.wait_for("its first events", |client| (counted(client) > 0).then_some(()));
+        }
+        std::thread::sleep(moment);
+        over.store(true, Ordering::Relaxed);
+        let stderr = killed(instance);
+        (stderr, sender.join().unwrap())
+    })
+}
+
+fn killed(mut instance: Instance) -> String {
+    instance.child.kill().unwrap();
+    instance.wait_end().1
+}
+
+/// Sends until it may not any more; what is not acknowledged stays. True if the last request was cut off.
+fn send(client: &Client, uploads: &mut VecDeque<Upload>, most: usize, over: &AtomicBool) -> bool {
+    for _ in 0..most {
+        let Some(next) = uploads.front() else { return false };
+        if over.load(Ordering::Relaxed) {
+            return false;
+        }
+        let path = format!("/v1/topics/{}/events", next.topic);
+        match client.try_post(&path, "application/x-ndjson", next.lines.as_bytes()) {
+            Ok((200, _)) => drop(uploads.pop_front()),
+            Ok((status, answer)) => panic!("{path}: {status} {answer}"),
+            Err(_) => return true,
+        }
+    }
+    false
+}
+
+fn send_rest(lab: &Lab, mut uploads: VecDeque<Upload>) {
+    let instance = lab.start();
+    let rest = uploads.len();
+    assert!(!send(&instance.client(), &mut uploads, rest, &AtomicBool::new(false)));
+    instance.stop();
+}
+
+fn uploads(lab: &Lab, part: &[Delivery]) -> Vec<Upload> {
+    let mut by_topic: BTreeMap<&str, String> = BTreeMap::new();
+    for d in part {
+        let lines = by_topic.entry(&d.topic).or_default();
+        lines.push_str(&d.body);
+        lines.push('\n');
+    }
+    by_topic.into_iter().map(|(topic, lines)| Upload { topic: lab.topic(topic), lines }).collect()
+}
