@@ -7,6 +7,8 @@ mod changelog;
 mod common;
 #[path = "environment/disk.rs"]
 mod disk;
+#[path = "environment/outage.rs"]
+mod outage;
 #[path = "environment/refused.rs"]
 mod refused;
 #[path = "environment/setting.rs"]

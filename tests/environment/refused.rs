@@ -53,7 +53,7 @@ fn a_source_that_is_missing_is_refused_with_the_remedy() {
         return;
     }
     let lab = Lab::with_config(On::Kafka, CONFIG);
-    let topic = lab.topic("feed");
+    let topic = lab.topic("extra");
     failed(lab.spawn(&[], &[]), &[&topic, "does not exist", "4 partitions", "topics.create_sources = true"]);
     assert_eq!(lab.broker().topic(&topic).unwrap(), None, "nothing was made");
     // The remedy works.
