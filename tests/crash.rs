@@ -46,6 +46,11 @@ fn kills_at_random_moments_on_kafka_lose_nothing_and_repeat_nothing() {
 }
 
 #[test]
+fn kills_while_everything_is_restored_lose_nothing() {
+    kills::kill_while_restoring(On::Local);
+}
+
+#[test]
 fn a_restart_after_a_kill_beside_many_records_restores_only_the_tail_on_the_embedded_log() {
     restart::restores_only_the_tail(On::Local);
 }

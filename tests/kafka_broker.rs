@@ -2,12 +2,7 @@
 //!
 //! The promises that every broker makes are checked by the conformance suite.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a check that cannot go on fails, and a skipped one says so"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a check that cannot go on fails, and a skipped one says so")]
 
 #[expect(dead_code, reason = "other test binaries need more of it")]
 #[path = "common/kafka.rs"]
@@ -158,6 +153,35 @@ impl<T> UnwrapErrKind for keld::Result<T> {
             Ok(_) => panic!("this should have failed"),
             Err(e) => e.kind(),
         }
+    }
+}
+
+/// librdkafka (2.12 to 2.15, issue 5573) aborts the whole process where a partition is taken away a second time before
+/// its first removal is done.
+#[test]
+fn assignments_may_follow_one_another_at_any_speed() {
+    let Some(broker) = broker() else { return };
+    let tps = topic(&broker, "hasty", 4, &[]);
+    let records: Vec<_> = (0..400).map(|i| record(&tps[i % 4], &i.to_string())).collect();
+    broker.appender().unwrap().append(records).unwrap();
+    let from = |offset| tps.iter().map(|tp| (tp.clone(), offset)).collect::<Vec<_>>();
+    for round in 0..5 {
+        let mut consumer = broker.consumer("hasty").unwrap();
+        for i in 0..200 {
+            consumer.assign(&from(i % 100)).unwrap();
+            if i % 10 == round {
+                consumer.poll(1, Duration::from_millis(20), &mut |_| {}).unwrap();
+            }
+        }
+        consumer.assign(&from(98)).unwrap();
+        let (mut offsets, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+        while offsets.len() < 8 {
+            assert!(Instant::now() < deadline, "read {offsets:?}");
+            consumer.poll(100, Duration::from_millis(100), &mut |m| offsets.push(m.offset)).unwrap();
+        }
+        offsets.sort_unstable();
+        assert_eq!(offsets, [98, 98, 98, 98, 99, 99, 99, 99], "nothing of the earlier assignments");
+        consumer.assign(&from(0)).unwrap();
     }
 }
 
@@ -385,13 +409,16 @@ impl Drop for Cluster {
 
 #[test]
 fn a_broker_that_crashes_and_comes_back_costs_no_record_and_shows_none_twice() {
-    if kafka::start_kafka().is_none() {
+    if std::env::var("KELD_TEST_KAFKA").as_deref() == Ok("skip") {
+        println!("SKIPPED: KELD_TEST_KAFKA=skip; this test checked NOTHING");
         return;
     }
     let cluster = Cluster(tempfile::tempdir().unwrap());
     let told = cluster.run("start");
     let bootstrap = told.lines().find_map(|l| l.strip_prefix("bootstrap=")).unwrap();
-    let broker = KafkaBroker::connect(options(bootstrap)).unwrap();
+    // Longer than the restart takes: the coordinator must not abort the transaction meanwhile.
+    let patient = KafkaOptions { transaction_timeout: Duration::from_secs(120), ..options(bootstrap) };
+    let broker = KafkaBroker::connect(patient).unwrap();
     let tp = topic(&broker, "crashing", 1, &[]).remove(0);
     let mut producer = broker.transactional("crashing-1").unwrap();
     let mut consumer = broker.consumer("crashing").unwrap();
@@ -410,21 +437,13 @@ fn a_broker_that_crashes_and_comes_back_costs_no_record_and_shows_none_twice() {
         }
     };
     poll(&mut seen);
+    // The outcome is open, and the next call takes the same commit up again.
+    assert_eq!(producer.commit().unwrap_err_kind(), Kind::BrokerAway);
     cluster.run("restart");
 
     let deadline = Instant::now() + PATIENCE;
-    // The reactions are the contract's: retry, roll back, or make a new producer.
-    let mut committed = producer.commit().map(drop);
-    let mut rewrite = false;
-    while let Err(e) = committed {
-        assert!(Instant::now() < deadline, "{e}");
-        match e.kind() {
-            Kind::BrokerAway => {}
-            Kind::AbortRequired => rewrite = producer.abort().is_ok() || rewrite,
-            Kind::Fenced => (producer, rewrite) = (broker.transactional("crashing-1").unwrap(), true),
-            other => panic!("{other:?}: {e}"),
-        }
-        committed = if rewrite { retry(&mut *producer, &tp, "in doubt") } else { producer.commit().map(drop) };
+    while let Err(e) = producer.commit() {
+        assert!(e.kind() == Kind::BrokerAway && Instant::now() < deadline, "{e}");
     }
     while seen.len() < 2 {
         assert!(Instant::now() < deadline, "{seen:?}");
@@ -436,11 +455,4 @@ fn a_broker_that_crashes_and_comes_back_costs_no_record_and_shows_none_twice() {
         poll(&mut seen);
     }
     assert_eq!(seen, ["before", "in doubt", "after"]);
-}
-
-fn retry(producer: &mut dyn TransactionalProducer, tp: &TopicPartition, value: &str) -> keld::Result<()> {
-    producer.begin()?;
-    producer.send(record(tp, value))?;
-    producer.drain()?;
-    producer.commit().map(drop)
 }

@@ -137,6 +137,11 @@ impl Face {
         let ends = lab.ends(&*lab.broker());
         let mut instance = lab.start();
         instance.wait_caught_up(&ends);
+        // The lag is looked at a few times a second.
+        instance.wait_for("the lag to be told", |client| {
+            let status = client.get("/v1/status");
+            status["tasks"].as_array().unwrap().iter().all(|t| t["lag"] == 0).then_some(())
+        });
         let client = instance.client();
         Self { lab, instance, client }
     }

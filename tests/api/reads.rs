@@ -103,7 +103,8 @@ fn searches_take_words_filters_sorting_and_limits() {
         ("sort=-_key", 4, vec!["p3", "p2", "p1", p4]),
         ("sort=brand,-price", 4, vec!["p2", "p3", p4, "p1"]),
         ("q=walnut&sort=_key", 2, vec!["p1", "p2"]),
-        ("q=WALNUT%20desk", 2, vec!["p1", "p2"]),
+        ("q=WALNUT%20desk", 1, vec!["p1"]),
+        ("q=walnut%20OR%20lamp&sort=_key", 4, vec![p4, "p1", "p2", "p3"]),
         ("q=%22walnut%20desk%22", 1, vec!["p1"]),
         ("q=walnut%20NOT%20desk", 1, vec!["p2"]),
         ("q=lam*&sort=_key", 2, vec![p4, "p3"]),
@@ -151,7 +152,7 @@ fn malformed_words_still_answer_and_say_what_was_made_of_them() {
         ("walnut AND (", 2),
         ("walnut price:[", 2),
         ("\"walnut desk", 1),
-        ("walnut nofield:x", 2),
+        ("walnut OR nofield:x", 2),
         ("price:cheap walnut", 2),
     ] {
         let answer = face.client.post("/v1/tables/products/search", &json!({"q": q}));

@@ -48,7 +48,7 @@ pub(crate) fn read(lab: &Lab) -> Vec<Entry> {
     let topic = format!("{}-quarantine", lab.name);
     match lab.on {
         On::Local => read_local(lab, &topic),
-        On::Kafka => read_kafka(lab, &topic),
+        On::Kafka => read_kafka(&topic),
     }
 }
 
@@ -66,7 +66,7 @@ fn read_local(lab: &Lab, topic: &str) -> Vec<Entry> {
     all
 }
 
-fn read_kafka(lab: &Lab, topic: &str) -> Vec<Entry> {
+fn read_kafka(topic: &str) -> Vec<Entry> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &start_kafka().unwrap().bootstrap)
         .set("group.id", "reads-quarantine")

@@ -16,6 +16,7 @@ pub(crate) struct Kafka {
 
 /// Starts Kafka at the first call, hands out the same one later. `None`, loudly, only where there is no script or
 /// `KELD_TEST_KAFKA=skip` says so; a Kafka that does not start fails the test.
+#[expect(clippy::print_stdout, reason = "a skipped test says so, loudly")]
 pub(crate) fn start_kafka() -> Option<&'static Kafka> {
     static KAFKA: OnceLock<Result<Kafka, String>> = OnceLock::new();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka");

@@ -21,6 +21,7 @@ pub(crate) fn scaled(full: usize) -> usize {
 }
 
 /// One line of the acceptance report.
+#[expect(clippy::print_stdout, reason = "this is the report")]
 pub(crate) fn report(line: &str) {
     println!("acceptance: {line}");
 }

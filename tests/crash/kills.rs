@@ -14,6 +14,8 @@ use crate::scene::{Dice, Seen, Witness, counted, finish, openings};
 const STARTING: Duration = Duration::from_millis(400);
 /// Longest life of one that is killed later, from when it listens or has counted its first events.
 const WORKING: Duration = Duration::from_millis(300);
+/// Longest life of one that restores everything.
+const RESTORING: Duration = Duration::from_millis(500);
 /// Deliveries sent for each kill.
 const PER_KILL: usize = 6_000;
 /// Deliveries sent at a time.
@@ -135,6 +137,34 @@ fn send(client: &Client, uploads: &mut VecDeque<Upload>, most: usize, over: &Ato
         }
     }
     false
+}
+
+/// Local state is thrown away and restored from the changelog, again and again cut short; then once in peace.
+pub(crate) fn kill_while_restoring(on: On) {
+    let (kills, events, keys) = if full_scale() { (30, 400_000, 100_000) } else { (5, 30_000, 10_000) };
+    let workload = Workload::catalog(events, keys, &[]);
+    let lab = Lab::new(on, "catalog.toml");
+    lab.load(&workload.deliveries);
+    let mut witness = Witness::default();
+    let before = witness.look(&lab);
+    finish(&lab, &workload, &witness.ends, before, lab.start());
+    let (mut dice, mut cut_short) = (Dice::thrown("kills while restoring"), 0);
+    for _ in 0..kills {
+        let instance = lab.spawn(&["--rebuild"], &[]);
+        std::thread::sleep(dice.pause(RESTORING));
+        let opened = openings(&killed(instance));
+        println!("killed while restoring: {opened:?}");
+        cut_short += usize::from(opened.len() < PARTITIONS as usize);
+    }
+    assert!(cut_short * 2 > kills, "only {cut_short} of {kills} kills came before everything was restored");
+    let done = Seen { committed: before.unread, unread: 0 };
+    let opened = openings(&finish(&lab, &workload, &witness.ends, done, lab.start()));
+    let (restored, reindexed) = opened.iter().fold((0, 0), |(r, i), o| (r + o.restored, i + o.reindexed));
+    report(&format!(
+        "{on:?}: killed {kills} times while rebuilding from the changelog, {cut_short} times before it was done; the last start \
+         restored {restored} records and reindexed {reindexed}: {} records equal",
+        workload.expected.len()
+    ));
 }
 
 fn send_rest(lab: &Lab, mut uploads: VecDeque<Upload>) {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset as At;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
@@ -145,9 +145,26 @@ pub(super) fn positions(list: &[(TopicPartition, Offset)]) -> Result<TopicPartit
     Ok(out)
 }
 
+/// Replaces the assignment of a client, and waits until what it read before has stopped.
+pub(super) fn reassign<C: ConsumerContext>(client: &BaseConsumer<C>, list: &TopicPartitionList) -> KafkaResult<()> {
+    client.assign(list)?;
+    settle(client)
+}
+
+/// Waits until librdkafka has stopped the partitions that were taken away.
+///
+/// Taking a partition away a second time while it is still stopping makes librdkafka abort the process (2.12 to 2.15,
+/// issue 5573), and closing the client takes everything away. Its main thread serves one queue in order: when the first
+/// question is answered, every stop that was asked for is carried out and its completion queued; when the second one is
+/// answered, the completion is, too.
+pub(super) fn settle<C: ConsumerContext>(client: &BaseConsumer<C>) -> KafkaResult<()> {
+    client.assignment()?;
+    client.assignment().map(drop)
+}
+
 impl Consumer for KafkaConsumer {
     fn assign(&mut self, list: &[(TopicPartition, Offset)]) -> Result<()> {
-        self.client.assign(&positions(list)?).map_err(|e| error("assigning partitions", e))?;
+        reassign(&self.client, &positions(list)?).map_err(|e| error("assigning partitions", e))?;
         let slot = |(tp, next): &(TopicPartition, Offset)| Slot { tp: tp.clone(), next: *next, end: Cell::new(None) };
         self.slots = Slots { all: list.iter().map(slot).collect(), last: 0 };
         self.pending = None;

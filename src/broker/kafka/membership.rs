@@ -20,6 +20,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
+use super::consumer::settle;
 use super::errors::{advised, code_of, error, kind_of};
 use super::watch::{Listener, listens};
 use super::{Shared, settings};
@@ -136,9 +137,11 @@ impl Rebalances {
         }
         self.held.lock().retain(|tp| !partitions.contains(tp));
         match client.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => client.incremental_unassign(list),
-            _ => client.unassign(),
+            RebalanceProtocol::Cooperative => client.incremental_unassign(list)?,
+            _ => client.unassign()?,
         }
+        // A client that is closing takes nothing away after this, and may not answer any more.
+        if self.gate.is_closing() { Ok(()) } else { settle(client) }
     }
 
     /// Tells the worker, waiting while it has not taken the events before.

@@ -26,6 +26,8 @@ use crate::{Error, Kind, Result};
 
 /// Pause while librdkafka's queue is full, or while it counts down to nothing in flight.
 const BREATH: Duration = Duration::from_micros(200);
+/// How long one call waits for a broker that is away. The transaction itself may live longer: calls can be repeated.
+const CALL: Duration = Duration::from_secs(10);
 /// Pause before a broker that is away is asked again.
 const LATER: Duration = Duration::from_millis(100);
 
@@ -257,18 +259,21 @@ impl TransactionalProducer for KafkaProducer {
             list.add_partition_offset(&tp.topic, partition_id(tp.partition), At::Offset(*offset))
                 .map_err(|e| error(format!("{tp}: offset {offset} cannot be a position"), e))?;
         }
-        self.persist("sending offsets", self.timeout, |p, left| p.send_offsets_to_transaction(&list, group, left))
+        self.persist("sending offsets", self.timeout.min(CALL), |p, left| {
+            p.send_offsets_to_transaction(&list, group, left)
+        })
     }
 
     fn commit(&mut self) -> Result<Vec<(TopicPartition, Offset)>> {
         self.drain()?;
-        // Without a limit librdkafka takes what is left of the transaction's time, and says to repeat after that.
-        self.persist("committing", self.timeout, |p, _| p.commit_transaction(Timeout::Never))?;
+        // Not without a limit: librdkafka would wait for the broker for ever. What took too long goes on in the background,
+        // and the next call of `commit` takes it up again.
+        self.persist("committing", self.timeout.min(CALL), |p, left| p.commit_transaction(left))?;
         Ok(std::mem::take(&mut self.tally.counts.lock().highest))
     }
 
     fn abort(&mut self) -> Result<()> {
-        self.persist("aborting", self.timeout, |p, _| p.abort_transaction(Timeout::Never))?;
+        self.persist("aborting", self.timeout.min(CALL), |p, left| p.abort_transaction(left))?;
         self.forget();
         Ok(())
     }

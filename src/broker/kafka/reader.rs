@@ -8,11 +8,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message as _;
 
-use super::consumer::{lend, outside, positions, trouble};
+use super::consumer::{lend, outside, positions, reassign, trouble};
 use super::errors::{code_of, error};
 use super::watch::{Listener, Watch};
 use super::{PATIENCE, Shared, settings};
@@ -91,7 +91,7 @@ impl KafkaReader {
     /// Drops what was fetched, and makes librdkafka tell its end again.
     fn fetch_anew(&self) -> Result<()> {
         let at = positions(&[(self.tp.clone(), self.next)])?;
-        self.client.assign(&at).map_err(|e| error(format!("reading {}", self.tp), e))
+        reassign(&self.client, &at).map_err(|e| error(format!("reading {}", self.tp), e))
     }
 
     /// Takes note of an end that librdkafka tells.

@@ -53,6 +53,6 @@ fn a_format_note_that_was_cut_off_is_written_again() {
 #[test]
 fn a_folder_of_another_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join(super::layout::FORMAT_FILE), "99").unwrap();
+    std::fs::write(dir.path().join(layout::FORMAT_FILE), "99").unwrap();
     assert_eq!(open(dir.path()).unwrap_err().kind(), Kind::Refused);
 }
