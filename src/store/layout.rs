@@ -20,15 +20,24 @@ pub(super) fn prepare(dir: &Path) -> Result<()> {
     let file = dir.join(FORMAT_FILE);
     match fs::read_to_string(&file) {
         Ok(found) if found.trim() == FORMAT => Ok(()),
+        // Cut off by a power loss before anything else was written here.
+        Ok(found) if found.is_empty() => note(&file).map_err(|e| unusable(dir, e)),
         Ok(found) => Err(Error::refused(format!(
             "{} was written in format {:?}, this build reads {FORMAT}",
             dir.display(),
             found.trim()
         ))
         .advise("run the build that wrote it, or start with --rebuild")),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => fs::write(&file, FORMAT).map_err(|e| unusable(dir, e)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => note(&file).map_err(|e| unusable(dir, e)),
         Err(e) => Err(unusable(dir, e)),
     }
+}
+
+/// Notes the format, whole or not at all: a disk that is full leaves no empty file behind.
+fn note(file: &Path) -> std::io::Result<()> {
+    let draft = file.with_extension("new");
+    fs::write(&draft, FORMAT)?;
+    fs::rename(&draft, file)
 }
 
 fn unusable(dir: &Path, e: std::io::Error) -> Error {

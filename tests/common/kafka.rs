@@ -45,7 +45,7 @@ fn start(script: &Path) -> Result<Kafka, String> {
     }
 }
 
-fn stop_at_exit(script: &Path, dir: &Path) -> Result<ChildStdin, String> {
+pub(crate) fn stop_at_exit(script: &Path, dir: &Path) -> Result<ChildStdin, String> {
     let mut child = Command::new("sh")
         .args(["-c", r#"cat > /dev/null; "$0" stop "$1"; rm -rf "$1""#])
         .arg(script)

@@ -77,7 +77,7 @@ impl KafkaConsumer {
     fn judge(&self, cause: KafkaError) -> Option<Error> {
         match code_of(&cause) {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Some(self.out_of_range(cause)),
-            _ => trouble(&self.watch, cause),
+            _ => trouble(&self.shared.options.bootstrap, &self.watch, cause),
         }
     }
 
@@ -98,9 +98,9 @@ impl KafkaConsumer {
     }
 }
 
-/// What an error from polling means, apart from positions; `None`: nothing that the caller has to know.
-pub(super) fn trouble(watch: &Watch, cause: KafkaError) -> Option<Error> {
-    let (code, doing) = (code_of(&cause), format!("reading: {}", watch.words()));
+/// What an error from polling the cluster at these addresses means, apart from positions; `None`: nothing that the caller has to know.
+pub(super) fn trouble(at: &str, watch: &Watch, cause: KafkaError) -> Option<Error> {
+    let (code, doing) = (code_of(&cause), format!("reading from Kafka at {at}: {}", watch.words()));
     match code {
         // One connection of several; when all are gone, that is told apart.
         Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => None,

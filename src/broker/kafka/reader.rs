@@ -108,7 +108,7 @@ impl KafkaReader {
 
     fn judge(&self, cause: KafkaError) -> Option<Error> {
         if !matches!(code_of(&cause), Some(Code::AutoOffsetReset | Code::OffsetOutOfRange)) {
-            return trouble(&self.watch, cause);
+            return trouble(&self.shared.options.bootstrap, &self.watch, cause);
         }
         Some(match self.shared.admin.watermarks(&self.tp) {
             Ok(marks) => outside(&self.tp, self.next, marks.low, marks.high).because(cause),

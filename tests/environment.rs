@@ -1,0 +1,17 @@
+//! The environment at its worst: disks, ports, topics, definitions, signals, and a Kafka that is away. A clear last line
+//! each, and nothing lost.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "environment/changelog.rs"]
+mod changelog;
+mod common;
+#[path = "environment/disk.rs"]
+mod disk;
+#[path = "environment/outage.rs"]
+mod outage;
+#[path = "environment/refused.rs"]
+mod refused;
+#[path = "environment/setting.rs"]
+mod setting;
+#[path = "environment/signals.rs"]
+mod signals;
