@@ -1,6 +1,12 @@
 //! The environment at its worst: disks, ports, topics, definitions, signals, and a Kafka that is away. A clear last line
 //! each, and nothing lost.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "environment/changelog.rs"]
 mod changelog;

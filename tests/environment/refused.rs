@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 
-use keld::broker::{Broker, TopicSpec};
+use keld::broker::TopicSpec;
 
 use crate::common::lab::{Lab, On, PARTITIONS, loaded};
 use crate::setting::{CONFIG, available, exact, failed, workload};

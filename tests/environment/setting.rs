@@ -39,7 +39,7 @@ pub(crate) fn workload(count: usize, pad: usize) -> Workload {
     for n in 0..count {
         let (key, topic) = (format!("thing-{}", n % KEYS), if n % 3 == 0 { "extra" } else { "feed" });
         let name = format!("name {n} {}", "x".repeat(pad));
-        let body = json!({ "id": key, "ts": 1_700_000_000_000_i64 + n as i64, "event_id": n, "name": name, "last": n, "add": 2 });
+        let body = json!({ "id": key, "ts": 1_700_000_000_000_i64 + i64::try_from(n).unwrap(), "event_id": n, "name": name, "last": n, "add": 2 });
         deliveries.push(Delivery { topic: topic.to_owned(), key: key.clone(), body: body.to_string() });
         let record = expected.entry(key.clone()).or_default();
         let sum = record.get("sum").and_then(Value::as_i64).unwrap_or(0) + 2;

@@ -44,7 +44,7 @@ fn a_second_opener_is_refused_with_the_folder_named() {
 #[test]
 fn a_format_note_that_was_cut_off_is_written_again() {
     let dir = tempfile::tempdir().unwrap();
-    let note = dir.path().join(super::layout::FORMAT_FILE);
+    let note = dir.path().join(layout::FORMAT_FILE);
     std::fs::write(&note, "").unwrap();
     drop(open(dir.path()).unwrap());
     assert_eq!(std::fs::read_to_string(&note).unwrap(), "1");
