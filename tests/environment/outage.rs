@@ -1,6 +1,5 @@
 //! Kafka that is not there yet, and Kafka that is gone when the instance is to stop.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::Arc;
@@ -11,7 +10,6 @@ use keld::broker::{Appender, Broker};
 
 use crate::common::kafka::{start_kafka, stop_at_exit};
 use crate::common::lab::{Instance, Lab, On, PATIENCE};
-use crate::common::truth;
 use crate::common::workload::{Delivery, Workload};
 use crate::setting::{CONFIG, exact, workload};
 
