@@ -122,6 +122,61 @@ fn a_key_is_never_missing_or_double_while_it_is_updated() {
     assert_eq!(count(&index, "title:149"), 1);
 }
 
+/// Commits deletes of these keys behind the back of a closed index, without merging; its positions stay.
+fn delete_without_merging(dir: &Path, keys: &[String]) {
+    let soft = super::directory::SoftDirectory::open(dir).expect("the folder");
+    let index = tantivy::Index::open(soft).expect("an index");
+    let fields = super::Fields::new(Arc::new(def())).expect("fields");
+    let mut writer: tantivy::IndexWriter = index.writer_with_num_threads(1, 15_000_000).expect("a writer");
+    writer.set_merge_policy(Box::new(tantivy::merge_policy::NoMergePolicy));
+    for key in keys {
+        writer.delete_term(super::document::key_term(&fields, key.as_bytes()).expect("a term"));
+    }
+    let payload = index.load_metas().expect("metas").payload.expect("positions");
+    let mut prepared = writer.prepare_commit().expect("prepared");
+    prepared.set_payload(&payload);
+    prepared.commit().expect("committed");
+}
+
+fn segments(dir: &Path) -> usize {
+    let index = tantivy::Index::open_in_dir(dir).expect("an index");
+    index.searchable_segment_ids().expect("segments").len()
+}
+
+/// A merge is due at once, as one segment consists of deleted documents mostly, and begins before the first commit.
+#[test]
+fn updates_right_after_an_opening_leave_no_twins_when_segments_are_merged() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let put = |k: &String, existed| change(k, Some(titled(&def(), k, "thing")), existed);
+    let (large, small): (Vec<_>, Vec<_>) =
+        ((0..20).map(|i| format!("a{i:02}")).collect(), (0..10).map(|i| format!("b{i}")).collect());
+    let (index, _) = open(dir.path(), def(), BOOT);
+    for (changelog, keys) in [(20, &large), (30, &small)] {
+        index.submit(batch(0, changelog, keys.iter().map(|k| put(k, false)).collect())).expect("submitted");
+        index.flush().expect("flushed");
+    }
+    index.close().expect("closed");
+    drop(index);
+    delete_without_merging(dir.path(), &small[..8]);
+    assert_eq!(segments(dir.path()), 2);
+
+    let (index, found) = open(dir.path(), def(), BOOT);
+    assert!(matches!(found, Found::Usable(_)));
+    let updates = large[..5].iter().chain(&small[8..9]).map(|k| put(k, true));
+    index.submit(batch(0, 40, updates.collect())).expect("submitted");
+    index.flush().expect("flushed");
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while segments(dir.path()) > 2 {
+        assert!(std::time::Instant::now() < until, "the merge never ends");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    index.submit(batch(0, 41, vec![put(&"c".to_owned(), false)])).expect("submitted");
+    index.flush().expect("flushed");
+    let mut expected = [&large[..], &small[8..]].concat();
+    expected.push("c".to_owned());
+    assert_eq!(keys(&index, 0), expected);
+}
+
 #[test]
 fn submitting_more_than_the_queue_holds_waits_and_loses_nothing() {
     let dir = tempfile::tempdir().expect("a folder");

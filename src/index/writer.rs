@@ -89,6 +89,7 @@ impl Engine {
     ) -> Result<(Self, Arc<Shared>)> {
         let failed = |e| open::failed(&options.dir, e);
         let writer = writer(&opened.index, options.writer_memory).map_err(failed)?;
+        use_first_stamp(&writer, &fields);
         let reader: IndexReader =
             opened.index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(failed)?;
         let view = View::new(&reader, &opened.covered, &fields, 0);
@@ -334,6 +335,14 @@ impl Engine {
     fn failed(&self, e: TantivyError) -> Error {
         open::failed(&self.options.dir, e)
     }
+}
+
+/// The first operation of a new writer gets the stamp of the last commit once more, and a merge that starts before the next
+/// commit takes a delete of that stamp for done in those segments whose deletes carry the stamp: their old documents would
+/// come back as twins of the new ones. A delete of nothing takes the stamp.
+fn use_first_stamp(writer: &IndexWriter, fields: &Fields) {
+    // Partitions are numbers of 32 bits.
+    writer.delete_term(Term::from_field_u64(fields.partition, u64::MAX));
 }
 
 fn writer(index: &Index, memory: usize) -> tantivy::Result<IndexWriter> {

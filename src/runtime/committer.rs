@@ -215,7 +215,7 @@ impl Committer {
         let now = Instant::now();
         self.fenced.retain(|at| now.duration_since(*at) < FENCED_WITHIN);
         self.fenced.push(now);
-        tracing::error!(id = self.parts.id, error = %e, "another producer took this worker's transactional id over: is instance.id used twice?");
+        tracing::error!(id = self.parts.id, error = %e, "another producer took this worker's transactional id over: is instance.id used twice? (or the broker ended a transaction that took longer than processing.transaction_timeout)");
         if self.fenced.len() < FENCED_MOST {
             return Ok(());
         }

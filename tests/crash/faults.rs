@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use keld::fault::POINTS;
 
-use crate::common::lab::{Instance, Lab, On, loaded};
+use crate::common::lab::{Instance, Lab, On, PARTITIONS, loaded};
 use crate::common::workload::Workload;
 use crate::common::{full_scale, report};
 use crate::scene::{Seen, Witness, finish, openings};
@@ -16,7 +16,7 @@ const SIGABRT: i32 = 6;
 
 /// Aborts at every point, each time beside new data, and runs to the end.
 pub(crate) fn abort_everywhere(on: On) {
-    let (events, arrivals): (usize, &[u32]) = if full_scale() { (100_000, &[1, 3, 8]) } else { (24_000, &[3]) };
+    let (events, arrivals): (usize, &[u32]) = if full_scale() { (100_000, &[1, 3, 8]) } else { (60_000, &[3]) };
     let workload = Workload::catalog(events, 2_000, &["--dup", "0.1", "--late", "0.1"]);
     for (point, arrival) in POINTS.iter().flat_map(|p| arrivals.iter().map(move |a| (p, a))) {
         abort_at(on, point, *arrival, &workload);
@@ -32,19 +32,37 @@ pub(crate) fn abort_everywhere(on: On) {
 
 fn abort_at(on: On, point: &str, arrival: u32, workload: &Workload) {
     let mut lab = Lab::new(on, "catalog.toml");
-    // Many small commits instead of few large ones.
-    lab.sets.push("processing.commit_bytes=64KiB".into());
-    lab.sets.push("index.interval=1ms".into());
-    lab.sets.push("index.catch_up_interval=1ms".into());
+    let nth = match point {
+        // Met between the tasks of a commit: commits that take several polls in, so that they hold several tasks.
+        "commit.6_store_partial" => {
+            lab.sets.push("processing.min_gap=100ms".into());
+            lab.sets.push("processing.commit_interval=100ms".into());
+            arrival.div_ceil(3)
+        }
+        // Every task that is opened publishes its positions once.
+        "index.4_published" => {
+            small_commits(&mut lab);
+            arrival + PARTITIONS
+        }
+        _ => {
+            small_commits(&mut lab);
+            arrival
+        }
+    };
     let ends = loaded(&lab, workload);
-    // The point between two stores is met three times in a batch of four tasks.
-    let nth = if point == "commit.6_store_partial" { arrival + 2 } else { arrival };
     let fault = format!("{point}:{nth}");
     let stderr = aborted(point, lab.spawn(&[], &[("KELD_FAULT", &fault)]));
     let before = Witness::default().look(&lab);
     check_moment(point, arrival, before);
     let after = finish(&lab, workload, &ends, before, lab.start());
     println!("{on:?}: {fault}: died at {before:?}, {:?}; went on with {:?}", openings(&stderr), openings(&after));
+}
+
+/// Many small commits instead of few large ones.
+fn small_commits(lab: &mut Lab) {
+    lab.sets.push("processing.commit_bytes=64KiB".into());
+    lab.sets.push("index.interval=1ms".into());
+    lab.sets.push("index.catch_up_interval=1ms".into());
 }
 
 /// Waits for the abort, and proves that it was this one.

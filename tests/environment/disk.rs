@@ -83,7 +83,12 @@ fn on_kafka_a_full_disk_is_told_at_start() {
 }
 
 /// Sends chunks until the instance has ended; how many events were sent for certain.
-fn send_until_it_ends(lab: &Lab, instance: &mut Instance, appender: Option<&Arc<dyn Appender>>, rest: &[Delivery]) -> usize {
+fn send_until_it_ends(
+    lab: &Lab,
+    instance: &mut Instance,
+    appender: Option<&Arc<dyn Appender>>,
+    rest: &[Delivery],
+) -> usize {
     let client = instance.client();
     let mut sent = 0;
     for chunk in rest.chunks(100) {
@@ -134,7 +139,8 @@ fn full_while_running(on: On) {
     for d in &all.deliveries[sent..end] {
         let at = instance.client().ingest(&lab.topic(&d.topic), &d.body)["positions"][0].as_str().unwrap().to_owned();
         let mut parts = at.rsplitn(3, ':');
-        let (offset, partition): (i64, u32) = (parts.next().unwrap().parse().unwrap(), parts.next().unwrap().parse().unwrap());
+        let (offset, partition): (i64, u32) =
+            (parts.next().unwrap().parse().unwrap(), parts.next().unwrap().parse().unwrap());
         ends.insert((parts.next().unwrap().to_owned(), partition), offset + 1);
     }
     instance.wait_caught_up(&ends);
@@ -143,7 +149,8 @@ fn full_while_running(on: On) {
     truth::by_search(&instance.client(), "things", "id", &expected);
     instance.stop();
     let audits = lab.verify();
-    let consumed = audits.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["consumed"].as_u64().unwrap()).sum::<u64>();
+    let consumed =
+        audits.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["consumed"].as_u64().unwrap()).sum::<u64>();
     assert!((end as u64..=end as u64 + 100).contains(&consumed), "{consumed} consumed of {end} events");
 }
 

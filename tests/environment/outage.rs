@@ -44,7 +44,8 @@ impl Kafka {
     }
 
     fn run(&self, command: &str, more: &[&str]) {
-        let done = Command::new(&self.script).arg(command).arg(&self.dir).args(more).stdin(Stdio::null()).output().unwrap();
+        let done =
+            Command::new(&self.script).arg(command).arg(&self.dir).args(more).stdin(Stdio::null()).output().unwrap();
         assert!(done.status.success(), "scripts/kafka {command}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
@@ -143,7 +144,9 @@ impl Reader {
 }
 
 fn no_trouble(instance: &mut Instance) {
-    instance.wait_for("the trouble to be over", |client| client.get("/v1/status")["broker"]["trouble"].is_null().then_some(()));
+    instance.wait_for("the trouble to be over", |client| {
+        client.get("/v1/status")["broker"]["trouble"].is_null().then_some(())
+    });
 }
 
 fn part(all: &Workload, count: usize) -> Workload {

@@ -29,7 +29,13 @@ fn every_mistake_of_a_configuration_is_printed() {
     std::fs::write(&lab.config, text).unwrap();
     let (status, err) = lab.spawn(&[], &[]).wait_end();
     assert_eq!(status.code(), Some(1), "{err}");
-    for place in [":1:15: application: ", ":2:1: surprise: ", ":4:11: instance.workers: ", ":6:12: index.interval: ", ":8:7: tables.t.key: "] {
+    for place in [
+        ":1:15: application: ",
+        ":2:1: surprise: ",
+        ":4:11: instance.workers: ",
+        ":6:12: index.interval: ",
+        ":8:7: tables.t.key: ",
+    ] {
         assert!(err.contains(place), "{place:?} in\n{err}");
     }
     let last = err.lines().last().unwrap();
@@ -125,15 +131,24 @@ fn a_changed_definition_is_refused_with_every_difference() {
     instance.wait_caught_up(&ends);
     instance.stop();
     let before = std::fs::read_to_string(&lab.config).unwrap();
-    let changed = before.replace("key = \"id\"", "key = \"event_id\"").replace("last = { type = \"integer\" }", "last = { type = \"keyword\" }");
+    let changed = before
+        .replace("key = \"id\"", "key = \"event_id\"")
+        .replace("last = { type = \"integer\" }", "last = { type = \"keyword\" }");
     assert_ne!(before, changed);
     std::fs::write(&lab.config, changed).unwrap();
     failed(
         lab.spawn(&[], &[]),
-        &["things", "key was \"id\" and is now \"event_id\"", "fields.last.type was \"integer\" and is now \"keyword\"", "change it back", "--rebuild"],
+        &[
+            "things",
+            "key was \"id\" and is now \"event_id\"",
+            "fields.last.type was \"integer\" and is now \"keyword\"",
+            "change it back",
+            "--rebuild",
+        ],
     );
     // What records survive: a new field, another way to search.
-    let harmless = before.replace("name = { type = \"text\" }", "name = { type = \"text\", sort = true }\nnew = { type = \"boolean\" }");
+    let harmless = before
+        .replace("name = { type = \"text\" }", "name = { type = \"text\", sort = true }\nnew = { type = \"boolean\" }");
     assert_ne!(before, harmless);
     std::fs::write(&lab.config, harmless).unwrap();
     let mut instance = lab.start();
