@@ -97,12 +97,16 @@ fn wait_words(instance: &mut Instance, words: &[&str]) {
     }
 }
 
-/// Reads go on, and whoever asks is told what is wrong.
-fn answers_without_kafka(instance: &mut Instance, kafka: &Kafka, known: &Workload) {
+fn told(instance: &mut Instance, kafka: &Kafka) {
     let trouble = instance.wait_for("the trouble to be told", |client| {
         client.get("/v1/status")["broker"]["trouble"].as_str().map(str::to_owned)
     });
     assert!(trouble.contains(&kafka.address()), "{trouble}");
+}
+
+/// Reads go on, and whoever asks is told what is wrong.
+fn answers_without_kafka(instance: &mut Instance, kafka: &Kafka, known: &Workload) {
+    told(instance, kafka);
     let client = instance.client();
     truth::by_key(&client, "things", known);
     let found = client.get("/v1/tables/things/search?filter=last:[0%20TO%20100000]&limit=1");
@@ -196,7 +200,7 @@ fn kafka_may_come_late_and_go_away() {
     });
     let reader = Reader::start(&instance);
     kafka.run("kill", &[]);
-    wait_words(&mut instance, &["a commit did not go through"]);
+    told(&mut instance, &kafka);
     kafka.run("restart", &[]);
     let status = instance.wait_caught_up(&ends);
     no_trouble(&mut instance);
