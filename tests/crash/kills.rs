@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::common::client::Client;
 use crate::common::lab::{Instance, Lab, On, PARTITIONS};
 use crate::common::workload::{Delivery, Workload};
@@ -157,7 +159,7 @@ pub(crate) fn kill_while_restoring(on: On) {
         let mut instance = lab.spawn(&["--rebuild"], &[]);
         instance.wait_listening();
         let open = kill % u64::from(PARTITIONS);
-        instance.wait_for("tasks", |client| (running(client) >= open).then_some(()));
+        instance.wait_for("tasks", |client| (running(client)? >= open).then_some(()));
         std::thread::sleep(dice.pause(A_LITTLE));
         let opened = openings(&killed(instance));
         println!("killed while restoring: {opened:?}");
@@ -174,10 +176,11 @@ pub(crate) fn kill_while_restoring(on: On) {
     ));
 }
 
-/// Tasks that run.
-fn running(client: &Client) -> u64 {
-    let status = client.get("/v1/status");
-    status["tasks"].as_array().unwrap().iter().filter(|t| t["phase"]["name"] == "running").count() as u64
+/// Tasks that run; `None` if the instance does not answer.
+fn running(client: &Client) -> Option<u64> {
+    let (_, status) = client.try_get("/v1/status").ok()?;
+    let status: Value = serde_json::from_str(&status).ok()?;
+    Some(status["tasks"].as_array()?.iter().filter(|t| t["phase"]["name"] == "running").count() as u64)
 }
 
 fn send_rest(lab: &Lab, mut uploads: VecDeque<Upload>) {
