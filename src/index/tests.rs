@@ -177,6 +177,39 @@ fn updates_right_after_an_opening_leave_no_twins_when_segments_are_merged() {
     assert_eq!(keys(&index, 0), expected);
 }
 
+/// A commit writes the deletes of every segment first and names them in the end: leaves, for any stamp that the next commit
+/// may have, what one leaves that was killed in between.
+fn leave_half_a_commit(dir: &Path) {
+    let index = tantivy::Index::open_in_dir(dir).expect("an index");
+    let metas = index.load_metas().expect("metas");
+    let managed = dir.join(".managed.json");
+    let mut names: Vec<String> = serde_json::from_slice(&fs::read(&managed).expect("names")).expect("a list");
+    for segment in &metas.segments {
+        for stamp in metas.opstamp..metas.opstamp + 50 {
+            let name = format!("{}.{stamp}.del", segment.id().uuid_string());
+            fs::write(dir.join(&name), "half").expect("written");
+            names.push(name);
+        }
+    }
+    fs::write(managed, serde_json::to_vec(&names).expect("a list")).expect("written");
+}
+
+#[test]
+fn what_a_commit_left_that_was_killed_half_way_is_in_nobodys_way() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let index = filled(dir.path());
+    index.close().expect("closed");
+    drop(index);
+    leave_half_a_commit(dir.path());
+    let (index, found) = open(dir.path(), def(), BOOT);
+    assert!(matches!(found, Found::Usable(_)));
+    let updated = change("a", Some(titled(&def(), "a", "other")), true);
+    index.submit(batch(0, 4, vec![updated])).expect("submitted");
+    index.flush().expect("the next commit succeeds");
+    assert_eq!(keys(&index, 0), ["a", "b", "c"]);
+    assert_eq!(count(&index, "other"), 1);
+}
+
 #[test]
 fn submitting_more_than_the_queue_holds_waits_and_loses_nothing() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -90,6 +90,8 @@ impl Engine {
         let failed = |e| open::failed(&options.dir, e);
         let writer = writer(&opened.index, options.writer_memory).map_err(failed)?;
         use_first_stamp(&writer, &fields);
+        // A commit that a kill cut short leaves files behind whose names carry its stamp, and stamps are given out again.
+        writer.garbage_collect_files().wait().map_err(failed)?;
         let reader: IndexReader =
             opened.index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(failed)?;
         let view = View::new(&reader, &opened.covered, &fields, 0);
