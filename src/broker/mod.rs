@@ -207,7 +207,7 @@ pub trait TransactionalProducer: Send {
     /// Begins a transaction.
     fn begin(&mut self) -> Result<()>;
     /// Queues a record. Blocks while the producer's queue is full.
-    fn send(&mut self, record: NewRecord) -> Result<()>;
+    fn send(&mut self, record: &NewRecord) -> Result<()>;
     /// Waits until every queued record is acknowledged.
     fn drain(&mut self) -> Result<()>;
     /// Adds consumed positions of `group` to the transaction. Fails with [`crate::Kind::AbortRequired`] if the group has

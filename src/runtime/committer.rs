@@ -200,11 +200,8 @@ impl Committer {
         for partition in self.tasks.keys().copied().collect::<Vec<_>>() {
             let Some(task) = self.tasks.get(&partition).cloned() else { continue };
             let task = self.persist("reading the changelog", |c| {
-                let caught_up = c.parts.opener.catch_up(&task.view, task.store.clone(), &c.parts.id);
-                // All it has is committed: it answers reads while the broker is away.
-                caught_up.inspect_err(|_| task.view.set_phase(Phase::Running))
+                c.parts.opener.catch_up(&task.view, task.store.clone(), &c.parts.id)
             })?;
-            task.view.set_phase(Phase::Running);
             positions.insert(partition, task.position.clone());
             self.tasks.insert(partition, task);
         }
@@ -247,7 +244,8 @@ impl Committer {
 
     fn release(&mut self, release: &Release) -> Result<()> {
         for partition in &release.partitions {
-            if let Some(task) = self.tasks.remove(partition) {
+            // The store of a lost one stays open: readers use it, and whoever takes the task up again.
+            if let Some(task) = self.tasks.remove(partition).filter(|_| !release.lost) {
                 task.view.set_store(None);
                 task.store.sync()?;
                 // Reads that are under way hold it open; whoever takes the partition next, here too, must find it closed.

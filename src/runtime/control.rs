@@ -24,7 +24,7 @@ pub enum Control {
 pub struct Release {
     /// Partitions.
     pub partitions: Vec<u32>,
-    /// Whether they are gone already: nothing of them may be committed any more.
+    /// Whether they are gone already: nothing of them may be committed any more. They go on answering reads.
     pub lost: bool,
     /// Told when it is done.
     pub done: Sender<()>,

@@ -30,6 +30,8 @@ const POLL_MAX: usize = 4_000;
 const POLL_WAIT: Duration = Duration::from_millis(50);
 /// Full polls in a row after which the worker counts as catching up.
 const BEHIND_AFTER: u32 = 3;
+/// How often a broker that is away is asked whether it is back.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How often the lag is published.
 const LAG_EVERY: Duration = Duration::from_millis(250);
 
@@ -63,6 +65,8 @@ pub struct Merger {
     full_polls: u32,
     lag_at: Instant,
     told_wrong_partition: bool,
+    /// Since when the broker was not asked whether it is back, while it is away.
+    away: Option<Instant>,
 }
 
 /// What a merger is built from.
@@ -112,6 +116,7 @@ impl Merger {
             full_polls: 0,
             lag_at: Instant::now(),
             told_wrong_partition: false,
+            away: None,
         })
     }
 
@@ -137,6 +142,7 @@ impl Merger {
                     continue;
                 }
             };
+            self.follow_broker(polled);
             self.full_polls = if polled >= POLL_MAX {
                 self.full_polls + 1
             } else if polled > POLL_MAX / 4 {
@@ -197,7 +203,8 @@ impl Merger {
 
     fn release(&mut self, release: Release) -> Result<()> {
         for partition in &release.partitions {
-            if let Some(task) = self.tasks.remove(partition) {
+            // A lost one goes on answering with what it has.
+            if let Some(task) = self.tasks.remove(partition).filter(|_| !release.lost) {
                 task.view.set_phase(Phase::Releasing);
             }
             self.stores.remove(partition);
@@ -262,11 +269,23 @@ impl Merger {
             return Err(e.within(format_args!("table {}", self.table.def.name)));
         }
         self.health.set_trouble(Some(e.to_string()));
+        self.away = Some(Instant::now());
         self.link.wait(POLL_WAIT * 4);
-        if self.broker.ping(Duration::from_secs(1)).is_ok() {
-            self.health.set_trouble(None);
-        }
         Ok(())
+    }
+
+    /// Notes that the broker is back: what went wrong is told once, and silence says nothing.
+    fn follow_broker(&mut self, polled: usize) {
+        let Some(asked) = self.away else { return };
+        if polled == 0 && asked.elapsed() < ASK_EVERY {
+            return;
+        }
+        if polled > 0 || self.broker.ping(ASK_EVERY).is_ok() {
+            self.health.set_trouble(None);
+            self.away = None;
+        } else {
+            self.away = Some(Instant::now());
+        }
     }
 
     fn hand_over(&mut self, inbox: &Inbox) -> Result<()> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
 
 use super::control::{Control, Release};
@@ -32,6 +32,14 @@ struct TableWorkers {
     permits: (Sender<()>, Receiver<()>),
 }
 
+/// A task that was lost, be it only because the broker did not answer. It keeps answering reads with what it has until it
+/// is ours again, or taken away for good.
+struct Parked {
+    view: Arc<TaskView>,
+    /// Told, or closed, when the worker has let go of it.
+    released: Receiver<()>,
+}
+
 /// The supervisor's state.
 pub struct Supervisor {
     membership: Box<dyn Membership>,
@@ -40,6 +48,7 @@ pub struct Supervisor {
     token: Arc<Mutex<Option<GroupToken>>>,
     /// Threads that open tasks, or have.
     opening: BTreeMap<TopicPartition, JoinHandle<()>>,
+    parked: BTreeMap<TopicPartition, Parked>,
     stop: Receiver<()>,
     health: Arc<Health>,
 }
@@ -57,7 +66,7 @@ impl Supervisor {
             (topic, TableWorkers { context, workers, permits: bounded(OPEN_AT_ONCE) })
         };
         let tables = tables.into_iter().map(table).collect();
-        Self { membership, tables, token: Arc::default(), opening: BTreeMap::new(), stop, health }
+        Self { membership, tables, token: Arc::default(), opening: BTreeMap::new(), parked: BTreeMap::new(), stop, health }
     }
 
     /// Runs until told to stop, then stops the workers and leaves the group.
@@ -87,6 +96,9 @@ impl Supervisor {
         for (_, opening) in std::mem::take(&mut self.opening) {
             // Its outcome was told through `ended`.
             let _ = opening.join();
+        }
+        for parked in std::mem::take(&mut self.parked).into_values() {
+            parked.view.store().map_or(Ok(()), |store| store.sync())?;
         }
         self.membership.close()
     }
@@ -119,9 +131,11 @@ impl Supervisor {
 
     /// Opens a task beside the running ones and gives it to its worker when it is caught up.
     fn open(&mut self, tp: &TopicPartition) -> Result<()> {
-        let previous = self.opening.remove(tp);
+        let (previous, parked) = (self.opening.remove(tp), self.parked.remove(tp));
         let table = self.table(tp)?;
-        let view = TaskView::new(table.context.opener.table.def.name.as_str().into(), tp.partition, Role::Active);
+        let name = || table.context.opener.table.def.name.as_str().into();
+        let view = parked.as_ref().map(|p| p.view.successor());
+        let view = view.unwrap_or_else(|| TaskView::new(name(), tp.partition, Role::Active));
         table.context.opener.table.add_task(view.clone());
         let worker = &table.workers[tp.partition as usize % table.workers.len()];
         let (opener, orders, id) = (table.context.opener.clone(), worker.orders.clone(), worker.id.clone());
@@ -132,6 +146,10 @@ impl Supervisor {
             // An opening that was given up may still hold the store; its outcome was told.
             if let Some(previous) = previous {
                 let _ = previous.join();
+            }
+            if let Some(Parked { released, .. }) = parked {
+                // The worker may be waiting for the broker; it writes to the store until it has let go.
+                while !view.is_abandoned() && released.recv_timeout(AGAIN) == Err(RecvTimeoutError::Timeout) {}
             }
             permits.0.send(()).map_err(|_| Error::internal("the supervisor has ended"))?;
             let opened = persist(&opener, &view, &id, &health);
@@ -149,18 +167,25 @@ impl Supervisor {
         view.abandon();
     }
 
-    fn release(&self, partitions: &[TopicPartition], lost: bool) -> Result<()> {
+    fn release(&mut self, partitions: &[TopicPartition], lost: bool) -> Result<()> {
         for tp in partitions {
             let table = self.table(tp)?;
             let worker = &table.workers[tp.partition as usize % table.workers.len()];
-            if let Some(view) = table.context.opener.table.task(tp.partition) {
-                self.abandon(&view);
+            let view = table.context.opener.table.task(tp.partition);
+            if let Some(view) = &view {
+                self.abandon(view);
             }
-            let (done, wait) = bounded(1);
+            let (done, released) = bounded(1);
             let order = Control::Release(Release { partitions: vec![tp.partition], lost, done });
-            if worker.orders.send(order).is_ok() {
+            // A worker that has ended tells why itself.
+            let told = worker.orders.send(order).is_ok();
+            if let Some(view) = view.filter(|v| lost && v.store().is_some()) {
+                self.parked.insert(tp.clone(), Parked { view, released });
+                continue;
+            }
+            if told {
                 // The worker's end, if it ended instead, is told by itself.
-                let _ = wait.recv_timeout(table.context.opener.settings.instance.stall_timeout);
+                let _ = released.recv_timeout(table.context.opener.settings.instance.stall_timeout);
             }
             table.context.opener.table.remove_task(tp.partition);
         }
@@ -178,7 +203,11 @@ impl Supervisor {
 fn persist(opener: &Opener, view: &Arc<TaskView>, writer: &str, health: &Health) -> Result<Option<Task>> {
     let mut troubled = false;
     while !view.is_abandoned() {
-        match opener.open(view, writer) {
+        let opened = match view.store() {
+            Some(store) => opener.resume(view, store, writer),
+            None => opener.open(view, writer),
+        };
+        match opened {
             Ok(task) => {
                 if troubled {
                     health.set_trouble(None);
@@ -190,7 +219,7 @@ fn persist(opener: &Opener, view: &Arc<TaskView>, writer: &str, health: &Health)
                 tracing::warn!(error = %e, "trying again");
                 troubled = true;
                 health.set_trouble(Some(e.to_string()));
-                view.set_phase(Phase::Opening);
+                view.show(Phase::Opening);
                 std::thread::sleep(AGAIN);
             }
             Err(e) => return Err(e),
@@ -203,7 +232,6 @@ fn hand_over(task: Task, token: &Mutex<Option<GroupToken>>, orders: &Sender<Cont
     let view = &task.view;
     let token = token.lock();
     if !view.hand_over() {
-        view.set_store(None);
         return Ok(());
     }
     tracing::info!(

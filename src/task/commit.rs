@@ -143,23 +143,28 @@ impl Protocol {
     }
 
     fn produce(&self, producer: &mut dyn TransactionalProducer, staged: &mut Staged) -> Result<()> {
-        for task in &staged.tasks {
-            for change in &task.changes {
-                producer.send(self.changelog_record(task.partition, change.key.to_vec(), change.stored.clone()))?;
+        // One record's buffers serve all of them.
+        let mut record = NewRecord { topic: self.changelog.clone(), ..NewRecord::default() };
+        for task in &mut staged.tasks {
+            record.partition = task.partition;
+            for change in &mut task.changes {
+                set_key(&mut record, &change.key);
+                record.payload = change.stored.take();
+                let sent = producer.send(&record);
+                change.stored = record.payload.take();
+                sent?;
             }
         }
         for aside in std::mem::take(&mut staged.quarantined) {
-            producer.send((self.quarantine)(aside))?;
+            producer.send(&(self.quarantine)(aside))?;
         }
         for task in &staged.tasks {
-            let position = task.position.encode()?;
-            producer.send(self.changelog_record(task.partition, POSITION_KEY.to_vec(), Some(position)))?;
+            record.partition = task.partition;
+            set_key(&mut record, POSITION_KEY);
+            record.payload = Some(task.position.encode()?);
+            producer.send(&record)?;
         }
         Ok(())
-    }
-
-    fn changelog_record(&self, partition: u32, key: Vec<u8>, payload: Option<Vec<u8>>) -> NewRecord {
-        NewRecord { topic: self.changelog.clone(), partition, key: Some(key), payload, ..NewRecord::default() }
     }
 
     /// Steps 6 to 8, for a batch that is committed. An error here is fatal: memory and disk no longer agree, a restart
@@ -231,6 +236,12 @@ impl Protocol {
         self.metrics.steps.get_or_create(&StepLabel { step }).observe(started.elapsed().as_secs_f64());
         done
     }
+}
+
+fn set_key(record: &mut NewRecord, key: &[u8]) {
+    let held = record.key.get_or_insert_default();
+    held.clear();
+    held.extend_from_slice(key);
 }
 
 fn consumed(def: &TableDef, staged: &Staged) -> Vec<(TopicPartition, Offset)> {

@@ -79,6 +79,12 @@ impl Opener {
         })
     }
 
+    /// Takes up a task again that was lost and whose store stayed open: another owner may have gone on meanwhile.
+    pub fn resume(&self, view: &Arc<TaskView>, store: Arc<Store>, writer: &str) -> Result<Task> {
+        let task = self.bring_up(view, store, writer, self.fence);
+        task.map_err(|e| e.within(format_args!("task {}", self.task_name(view.partition))))
+    }
+
     fn open_inner(&self, view: &Arc<TaskView>, writer: &str) -> Result<Task> {
         let partition = view.partition;
         view.set_phase(Phase::Opening);

@@ -120,7 +120,7 @@ pub fn restore(
     touched: &mut dyn FnMut(&[u8]),
 ) -> Result<u64> {
     let (mut count, started) = (0u64, Instant::now());
-    view.set_phase(Phase::Restoring { at: plan.from, end: plan.to, rate: 0.0 });
+    view.show(Phase::Restoring { at: plan.from, end: plan.to, rate: 0.0 });
     changelog.read(plan, &mut |stretch| {
         wanted(view)?;
         let position = stretch.position.as_deref().map(Position::decode).transpose()?;
@@ -129,7 +129,7 @@ pub fn restore(
         stretch.records.iter().for_each(|(k, _)| touched(k));
         count += stretch.records.len() as u64;
         let rate = count as f64 / started.elapsed().as_secs_f64().max(0.001);
-        view.set_phase(Phase::Restoring { at: stretch.next, end: plan.to, rate });
+        view.show(Phase::Restoring { at: stretch.next, end: plan.to, rate });
         Ok(())
     })?;
     Ok(count)
@@ -184,7 +184,7 @@ impl IndexFeed<'_> {
             if changes.len() >= FEED {
                 wanted(view)?;
                 self.submit(std::mem::take(&mut changes), 0)?;
-                view.set_phase(Phase::Indexing { done: count });
+                view.show(Phase::Indexing { done: count });
             }
             Ok(true)
         })?;
@@ -215,7 +215,7 @@ impl IndexFeed<'_> {
         low: Offset,
         view: &TaskView,
     ) -> Result<Repaired> {
-        view.set_phase(Phase::Indexing { done: 0 });
+        view.show(Phase::Indexing { done: 0 });
         let repaired = match plan::index_repair(covered, self.changelog, low) {
             IndexRepair::None => {
                 self.submit(Vec::new(), self.changelog)?;

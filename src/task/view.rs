@@ -115,6 +115,19 @@ impl TaskView {
             opening: AtomicU8::new(OPENING),
         })
     }
+    /// The same task at the beginning of another stay here: it answers as `self` does, from the same store.
+    pub fn successor(&self) -> Arc<Self> {
+        Arc::new(Self {
+            table: self.table.clone(),
+            partition: self.partition,
+            role: self.role,
+            phase: ArcSwap::new(self.phase()),
+            store: ArcSwapOption::new(self.store()),
+            progress: watch::Sender::new(self.progress()),
+            lag: ArcSwap::new(self.lag()),
+            opening: AtomicU8::new(OPENING),
+        })
+    }
     /// Gives up opening it: it was taken away, or the process stops. Does nothing once it was handed over.
     pub fn abandon(&self) {
         let _ = self.opening.compare_exchange(OPENING, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
@@ -134,6 +147,13 @@ impl TaskView {
     /// Changes the phase.
     pub fn set_phase(&self, phase: Phase) {
         self.phase.store(Arc::new(phase));
+    }
+    /// Shows how far work on the task has come, unless it answers reads already: then it goes on doing so, for all that its
+    /// store holds is committed.
+    pub fn show(&self, phase: Phase) {
+        if self.store.load().is_none() {
+            self.set_phase(phase);
+        }
     }
     /// The store, once open.
     pub fn store(&self) -> Option<Arc<Store>> {

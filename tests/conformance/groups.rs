@@ -43,7 +43,7 @@ pub(crate) fn records_and_offsets_are_committed_together(h: &Harness) {
     h.append(&source[0], &["1", "2", "3"]);
     let mut producer = h.broker.transactional(&h.name("id")).unwrap();
     producer.begin().unwrap();
-    producer.send(record(&target, "sum")).unwrap();
+    producer.send(&record(&target, "sum")).unwrap();
     producer.drain().unwrap();
     producer.send_offsets(&[(source[0].clone(), 3), (source[1].clone(), 0)], &token).unwrap();
     assert_eq!(h.read_now(&target, 0).0, Vec::new(), "seen before its commit");
@@ -63,7 +63,7 @@ pub(crate) fn offsets_of_an_aborted_transaction_are_not_committed(h: &Harness) {
     let (member, token) = join_alone(h, &source);
     let mut producer = h.broker.transactional(&h.name("id")).unwrap();
     producer.begin().unwrap();
-    producer.send(record(&target, "never")).unwrap();
+    producer.send(&record(&target, "never")).unwrap();
     producer.drain().unwrap();
     producer.send_offsets(&[(source[0].clone(), 9)], &token).unwrap();
     producer.abort().unwrap();
@@ -77,7 +77,7 @@ pub(crate) fn offsets_with_a_stale_token_demand_an_abort(h: &Harness) {
     let (mut one, stale) = join_alone(h, &source);
     let mut producer = h.broker.transactional(&h.name("id")).unwrap();
     producer.begin().unwrap();
-    producer.send(record(&target, "of a zombie")).unwrap();
+    producer.send(&record(&target, "of a zombie")).unwrap();
     producer.drain().unwrap();
     let mut two = h.join(&[&source[0]], "two");
     let standings = settle(&mut [&mut one, &mut two], |s| !s[1].partitions.is_empty());
@@ -89,7 +89,7 @@ pub(crate) fn offsets_with_a_stale_token_demand_an_abort(h: &Harness) {
     // The same producer is of use again, under the new token.
     let (owned, token) = (standings[1].partitions[0].clone(), standings[1].token.clone().unwrap());
     producer.begin().unwrap();
-    producer.send(record(&target, "of the owner")).unwrap();
+    producer.send(&record(&target, "of the owner")).unwrap();
     producer.drain().unwrap();
     producer.send_offsets(&[(owned.clone(), 5)], &token).unwrap();
     producer.commit().unwrap();

@@ -66,7 +66,7 @@ fn commit_forever(broker: &LocalBroker) {
     for i in 0i64.. {
         producer.begin().unwrap();
         for p in 0..PARTITIONS {
-            producer.send(record(&TopicPartition::new("changes", p), &i.to_string())).unwrap();
+            producer.send(&record(&TopicPartition::new("changes", p), &i.to_string())).unwrap();
         }
         producer.drain().unwrap();
         producer.send_offsets(&[(TopicPartition::new("events", 0), i + 1)], &token).unwrap();

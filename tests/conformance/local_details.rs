@@ -88,7 +88,7 @@ fn a_commit_after_another_member_joined_demands_an_abort_though_its_offsets_were
     let token = settle(&mut [&mut one], |s| s[0].token.is_some())[0].token.clone().unwrap();
     let mut producer = h.broker.transactional("id").unwrap();
     producer.begin().unwrap();
-    producer.send(record(&target, "late")).unwrap();
+    producer.send(&record(&target, "late")).unwrap();
     producer.send_offsets(&[(source.clone(), 1)], &token).unwrap();
     let _two = h.join(&[&source], "two");
     assert_eq!(kind(producer.commit()), Kind::AbortRequired);
@@ -136,11 +136,11 @@ fn misuse_of_a_transaction_is_told_and_does_no_harm() {
     let h: Harness = local("misuse");
     let tp = h.partition("t");
     let mut producer = h.broker.transactional("id").unwrap();
-    assert!(producer.send(record(&tp, "early")).is_err(), "send before begin");
+    assert!(producer.send(&record(&tp, "early")).is_err(), "send before begin");
     assert!(producer.commit().is_err(), "commit before begin");
     producer.begin().unwrap();
     assert!(producer.begin().is_err(), "begin twice");
-    producer.send(record(&tp, "v")).unwrap();
+    producer.send(&record(&tp, "v")).unwrap();
     producer.commit().unwrap();
     assert_eq!(h.values(&tp), ["v"]);
 }

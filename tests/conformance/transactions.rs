@@ -7,7 +7,7 @@ use crate::harness::{GLANCE, Harness, Read, kind, poll_until, record};
 
 fn send(producer: &mut dyn TransactionalProducer, tp: &TopicPartition, values: &[&str]) {
     for value in values {
-        producer.send(record(tp, value)).unwrap();
+        producer.send(&record(tp, value)).unwrap();
     }
     producer.drain().unwrap();
 }
@@ -90,7 +90,7 @@ pub(crate) fn a_newer_producer_of_the_same_id_fences_the_older(h: &Harness) {
     // What fails first depends on when the broker is asked; nothing may be committed, and it stays fenced.
     let attempt = |p: &mut dyn TransactionalProducer| {
         p.begin()?;
-        p.send(record(&tp, "late"))?;
+        p.send(&record(&tp, "late"))?;
         p.drain()?;
         p.commit()
     };

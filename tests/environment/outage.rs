@@ -1,8 +1,10 @@
-//! Kafka that is not there yet, and Kafka that is gone when the instance is to stop.
+//! Kafka that is not there yet, and Kafka that goes away.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use keld::broker::kafka::{KafkaBroker, KafkaOptions};
@@ -10,6 +12,7 @@ use keld::broker::{Appender, Broker};
 
 use crate::common::kafka::{start_kafka, stop_at_exit};
 use crate::common::lab::{Instance, Lab, On, PATIENCE};
+use crate::common::truth;
 use crate::common::workload::{Delivery, Workload};
 use crate::setting::{CONFIG, exact, workload};
 
@@ -27,7 +30,11 @@ impl Kafka {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka");
         let dir = at.join("kafka");
         std::fs::create_dir_all(&dir).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Not one that the system hands out for outgoing connections: a client that finds nobody there could take it.
+        let first = 32_000 + u16::try_from(std::process::id() % 700).unwrap();
+        let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let port = (0..60).map(|_| first + NEXT.fetch_add(1, Ordering::Relaxed)).find(free).unwrap();
         let alive = stop_at_exit(&script, &dir).unwrap();
         Self { script, dir, port, _alive: alive }
     }
@@ -53,6 +60,12 @@ impl Kafka {
 
 impl Drop for Kafka {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.join("node-1/kafka.log")).unwrap_or_default();
+            let tail: Vec<&str> = log.lines().rev().take(30).collect();
+            println!("the end of Kafka's log:");
+            tail.iter().rev().for_each(|line| println!("{line}"));
+        }
         // Before its directory goes.
         let _ = Command::new(&self.script).arg("stop").arg(&self.dir).output();
     }
@@ -64,6 +77,8 @@ fn lab(kafka: &Kafka) -> Lab {
     lab.sets.push("broker.kind=kafka".into());
     lab.sets.push(format!("broker.bootstrap_servers={}", kafka.address()));
     lab.sets.push("topics.create_sources=true".into());
+    // Both outages last longer: the instance loses its place in the group as well.
+    lab.sets.push("broker.session_timeout=2s".into());
     lab
 }
 
@@ -82,6 +97,56 @@ fn wait_words(instance: &mut Instance, words: &[&str]) {
     }
 }
 
+fn told(instance: &mut Instance, kafka: &Kafka) {
+    let trouble = instance.wait_for("the trouble to be told", |client| {
+        client.get("/v1/status")["broker"]["trouble"].as_str().map(str::to_owned)
+    });
+    assert!(trouble.contains(&kafka.address()), "{trouble}");
+}
+
+/// Reads go on, and whoever asks is told what is wrong.
+fn answers_without_kafka(instance: &mut Instance, kafka: &Kafka, known: &Workload) {
+    told(instance, kafka);
+    let client = instance.client();
+    truth::by_key(&client, "things", known);
+    let found = client.get("/v1/tables/things/search?filter=last:[0%20TO%20100000]&limit=1");
+    assert_eq!(found["total"], known.expected.len());
+    assert_eq!(client.get_any("/health/live").0, 200);
+    assert_eq!(client.get_any("/health/ready").0, 200, "reads go on");
+}
+
+/// Reads a record again and again, and searches for it: not one may be refused.
+struct Reader {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<usize>,
+}
+
+impl Reader {
+    fn start(instance: &Instance) -> Self {
+        let (stop, client) = (Arc::new(AtomicBool::new(false)), instance.client());
+        let told = stop.clone();
+        let read = move || {
+            let mut answers = 0;
+            while !told.load(Ordering::Relaxed) {
+                // Under load what waits unread makes answers stale, and that is no refusal for want of a broker.
+                let one = client.get("/v1/tables/things/records/thing-7?stale=allow");
+                assert_eq!(one["record"]["id"], "thing-7", "{one}");
+                let found = client.get("/v1/tables/things/search?filter=id:thing-7&stale=allow");
+                assert_eq!(found["total"], 1, "{found}");
+                answers += 2;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            answers
+        };
+        Self { stop, thread: std::thread::spawn(read) }
+    }
+
+    fn stop(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
 fn no_trouble(instance: &mut Instance) {
     instance.wait_for("the trouble to be over", |client| {
         client.get("/v1/status")["broker"]["trouble"].is_null().then_some(())
@@ -94,15 +159,16 @@ fn part(all: &Workload, count: usize) -> Workload {
     part
 }
 
-/// The instance is there before Kafka is: it says so, waits, and goes on.
+/// The instance is there before Kafka is; Kafka goes away while it is idle, and while it works.
 #[test]
-fn kafka_may_come_late() {
+fn kafka_may_come_late_and_go_away() {
     if start_kafka().is_none() {
         return;
     }
     let home = tempfile::tempdir().unwrap();
     let kafka = Kafka::plan(home.path());
     let lab = lab(&kafka);
+    let since = Instant::now();
     let mut instance = lab.spawn(&[], &[]);
     wait_words(&mut instance, &["the broker does not answer; waiting for it", &kafka.address()]);
     kafka.start();
@@ -115,7 +181,36 @@ fn kafka_may_come_late() {
     instance.wait_caught_up(&lab.ends(&*broker));
     no_trouble(&mut instance);
 
-    exact(&lab, instance, &part(&all, 10_000), &lab.ends(&*broker));
+    let reader = Reader::start(&instance);
+    kafka.run("kill", &[]);
+    answers_without_kafka(&mut instance, &kafka, &part(&all, 10_000));
+    wait_words(&mut instance, &["session timed out"]);
+    answers_without_kafka(&mut instance, &kafka, &part(&all, 10_000));
+    kafka.run("restart", &[]);
+    no_trouble(&mut instance);
+    let answers = reader.stop();
+    println!("{:?}: {answers} reads were answered during the first outage", since.elapsed());
+
+    append(&lab, &*appender, &all.deliveries[10_000..]);
+    let ends = lab.ends(&*broker);
+    instance.wait_for("work on the rest", |client| {
+        let status = client.get("/v1/status");
+        let accounts = status["tables"][0]["accounting"].as_object()?.values();
+        (accounts.map(|a| a["consumed"].as_u64().unwrap()).sum::<u64>() > 10_000).then_some(())
+    });
+    let reader = Reader::start(&instance);
+    kafka.run("kill", &[]);
+    told(&mut instance, &kafka);
+    kafka.run("restart", &[]);
+    let status = instance.wait_caught_up(&ends);
+    no_trouble(&mut instance);
+    println!("{:?}: {} reads were answered during the second outage", since.elapsed(), reader.stop());
+    let by_source: BTreeMap<String, u64> = all.by_topic();
+    let accounts = truth::accounts(&status, "things", &by_source);
+    for source in by_source.keys() {
+        assert_eq!(accounts[source]["applied"], accounts[source]["consumed"], "{accounts}");
+    }
+    exact(&lab, instance, &all, &ends);
 }
 
 /// Told to stop while Kafka is away, it ends soon, and the next one goes on.

@@ -20,6 +20,8 @@ use super::{KafkaOptions, PATIENCE, Watches, partition_id, settings};
 use crate::broker::{Offset, TopicInfo, TopicPartition, TopicSpec, Watermarks};
 use crate::{Error, Kind, Result};
 
+/// How long a coordinator may keep silent before another client asks.
+const SILENCE: Duration = Duration::from_secs(5);
 /// Pause between two looks at something that is about to change.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// A topic that exists in any cluster that has a group; only asked for, never written.
@@ -193,16 +195,27 @@ impl Admin {
             return Ok(Vec::new());
         }
         let mut slot = self.group.lock();
-        if slot.as_ref().is_none_or(|(name, _)| name != group) {
-            let inquirer = Inquirer::new(&settings::group_reader(options, group), &self.watches, "committed")?;
-            *slot = Some((group.to_owned(), inquirer));
-        }
-        let Some((_, inquirer)) = &*slot else { return Err(Error::internal("no client for committed offsets")) };
         let deadline = Instant::now() + PATIENCE;
         loop {
+            if slot.as_ref().is_none_or(|(name, _)| name != group) {
+                let inquirer = Inquirer::new(&settings::group_reader(options, group), &self.watches, "committed")?;
+                *slot = Some((group.to_owned(), inquirer));
+            }
+            let Some((_, inquirer)) = &*slot else { return Err(Error::internal("no client for committed offsets")) };
+            let asked = Instant::now();
             match ask_committed(inquirer, group, partitions) {
-                // A transaction is about to be decided, or the coordinator moves: soon there is an answer.
-                Err(e) if e.kind() == Kind::BrokerAway && Instant::now() < deadline => thread::sleep(LOOK_AGAIN),
+                Err(e) if e.kind() == Kind::BrokerAway => {
+                    // A client that lost its coordinator may wait for news of it that never come (seen after a restart of
+                    // the broker): a new one looks for it anew.
+                    if asked.elapsed() >= SILENCE {
+                        *slot = None;
+                    }
+                    // Else a transaction is about to be decided, or the coordinator moves: soon there is an answer.
+                    if Instant::now() >= deadline {
+                        return Err(e);
+                    }
+                    thread::sleep(LOOK_AGAIN);
+                }
                 answer => return answer,
             }
         }
@@ -226,7 +239,7 @@ fn ask_committed(
     for tp in partitions {
         list.add_partition(&tp.topic, partition_id(tp.partition));
     }
-    let asked = inquirer.client.committed_offsets(list, PATIENCE);
+    let asked = inquirer.client.committed_offsets(list, SILENCE);
     let list = asked.map_err(|e| inquirer.error(doing(), e))?;
     inquirer.listen();
     let mut out = Vec::new();

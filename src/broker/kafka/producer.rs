@@ -52,6 +52,8 @@ struct Tally {
 struct Counts {
     /// Records whose fate is known.
     done: u64,
+    /// How many somebody waits for: a wake-up for every record would cost more than the record.
+    awaited: Option<u64>,
     /// Highest offset written per partition; few, and in runs, so the last one is looked at first.
     highest: Vec<(TopicPartition, Offset)>,
     last: usize,
@@ -101,8 +103,11 @@ impl ProducerContext for Deliveries {
             }
             Err(_) => {}
         }
+        let enough = counts.awaited.is_some_and(|n| counts.done >= n);
         drop(counts);
-        self.tally.changed.notify_all();
+        if enough {
+            self.tally.changed.notify_all();
+        }
     }
 }
 
@@ -197,6 +202,7 @@ impl KafkaProducer {
         // Undelivered records are given up by librdkafka after the transaction's timeout; the rest is for its slowness.
         let deadline = Instant::now() + self.timeout + Duration::from_secs(5);
         let mut counts = self.tally.counts.lock();
+        counts.awaited = Some(self.sent);
         while counts.done < self.sent {
             if self.tally.changed.wait_until(&mut counts, deadline).timed_out() && counts.done < self.sent {
                 let left = self.sent - counts.done;
@@ -204,6 +210,7 @@ impl KafkaProducer {
                 return Err(Error::new(Kind::BrokerAway, text).advise("abort, then try again"));
             }
         }
+        counts.awaited = None;
         drop(counts);
         // librdkafka counts a record until its report is put away, a moment later.
         while self.client.in_flight_count() > 0 && Instant::now() < deadline {
@@ -225,14 +232,14 @@ impl TransactionalProducer for KafkaProducer {
         Ok(())
     }
 
-    fn send(&mut self, record: NewRecord) -> Result<()> {
-        match enqueue(&self.client, &record, (), self.timeout + Duration::from_secs(5)) {
+    fn send(&mut self, record: &NewRecord) -> Result<()> {
+        match enqueue(&self.client, record, (), self.timeout + Duration::from_secs(5)) {
             Ok(()) => {
                 self.sent += 1;
                 Ok(())
             }
             Err((cause, ())) => {
-                let bytes = record.key.map_or(0, |k| k.len()) + record.payload.map_or(0, |p| p.len());
+                let bytes = record.key.as_ref().map_or(0, Vec::len) + record.payload.as_ref().map_or(0, Vec::len);
                 let doing = format!("queueing a record of {bytes} bytes for {}[{}]", record.topic, record.partition);
                 Err(self.error(&doing, cause))
             }

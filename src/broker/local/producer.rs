@@ -131,10 +131,10 @@ impl TransactionalProducer for LocalProducer {
         Ok(())
     }
 
-    fn send(&mut self, record: NewRecord) -> Result<()> {
+    fn send(&mut self, record: &NewRecord) -> Result<()> {
         self.expect_open("send")?;
-        let partition = place(&self.shared, &mut self.last, &record)?;
-        queue(&self.shared, partition, &mut self.records, &record)
+        let partition = place(&self.shared, &mut self.last, record)?;
+        queue(&self.shared, partition, &mut self.records, record)
     }
 
     fn drain(&mut self) -> Result<()> {
