@@ -282,7 +282,7 @@ fn plain(value: &Value) -> serde_json::Value {
         Value::Bool(b) => (*b).into(),
         Value::Int(i) => (*i).into(),
         Value::Float(f) => (*f).into(),
-        Value::Str(s) => (**s).into(),
+        Value::Str(s) => s.as_str().into(),
         Value::Array(items) => items.iter().map(plain).collect(),
         Value::Object(members) => members.iter().map(|(name, v)| (name.clone(), plain(v))).collect(),
     }

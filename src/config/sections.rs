@@ -164,7 +164,7 @@ fn processing(s: Section<'_>) -> ProcessingSettings {
 fn index(s: Section<'_>) -> IndexSettings {
     let index = IndexSettings {
         interval: s.or("interval", millis(20), duration(millis(1)..=seconds(60))),
-        catch_up_interval: s.or("catch_up_interval", seconds(1), duration(millis(1)..=seconds(600))),
+        catch_up_interval: s.or("catch_up_interval", seconds(5), duration(millis(1)..=seconds(600))),
         sync_interval: s.or("sync_interval", seconds(60), duration(seconds(1)..=DAY)),
     };
     rules::index(&s, &index);

@@ -32,7 +32,7 @@ pub use schema::{Fields, KEY, PARTITION, SCORE, Target};
 pub use view::{ColumnValues, View};
 
 use crate::broker::Offset;
-use crate::record::{Record, TableDef};
+use crate::record::TableDef;
 use crate::{Error, Kind, Result};
 use queue::{End, Item};
 use writer::{Engine, Shared};
@@ -73,10 +73,18 @@ pub struct IndexOptions {
 pub struct IndexChange {
     /// Key.
     pub key: Arc<[u8]>,
-    /// The record, or `None` if there is nothing to show and the document must go.
-    pub record: Option<Arc<Record>>,
+    /// The stored bytes of the record, or `None` if there is nothing to show and the document must go. A record that turns
+    /// out to have nothing to show is taken as `None`.
+    pub stored: Option<Vec<u8>>,
     /// Whether a document of this key may be in the index already (false saves the delete).
     pub existed: bool,
+}
+
+impl IndexChange {
+    /// Bytes that it takes while it waits.
+    fn size(&self) -> usize {
+        self.key.len() + self.stored.as_ref().map_or(0, Vec::len) + CHANGE_OVERHEAD
+    }
 }
 
 /// What an index commit must cover: the changes of one committed batch of one task.
@@ -131,8 +139,8 @@ pub struct IndexStats {
     pub commits: u64,
 }
 
-/// Fixed cost of a queued change beside key and record, bytes.
-const CHANGE_OVERHEAD: usize = 64;
+/// Fixed cost of a waiting change beside key and record, bytes.
+const CHANGE_OVERHEAD: usize = 96;
 
 /// A table's index: owns the index thread.
 pub struct TableIndex {
@@ -169,8 +177,7 @@ impl TableIndex {
 
     /// Hands a batch over; blocks while the queue is full. Fails when the index thread has ended, with its reason.
     pub fn submit(&self, batch: IndexBatch) -> Result<()> {
-        let weigh = |c: &IndexChange| c.key.len() + c.record.as_ref().map_or(0, |r| r.heap_size()) + CHANGE_OVERHEAD;
-        let size = CHANGE_OVERHEAD + batch.changes.iter().map(weigh).sum::<usize>();
+        let size = CHANGE_OVERHEAD + batch.changes.iter().map(IndexChange::size).sum::<usize>();
         self.shared.queue.push(Item::Batch(Box::new(batch), size), size)
     }
 

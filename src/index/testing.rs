@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{IndexBatch, IndexChange, IndexOptions, TableIndex};
 use crate::metrics::Metrics;
+use crate::record::codec;
 use crate::record::{
     Absent, Dynamic, Event, EventKind, FieldDef, FieldType, Format, KeyFrom, Partitioner, Path, Record, SourceDef,
     Stamp, Strategy, TableDef, Value, Version, VersionFrom, Window, definition, merge,
@@ -104,7 +105,12 @@ pub(crate) fn titled(def: &TableDef, key: &str, title: &str) -> Record {
 
 /// One change.
 pub(crate) fn change(key: &str, record: Option<Record>, existed: bool) -> IndexChange {
-    IndexChange { key: Arc::from(key.as_bytes()), record: record.map(Arc::new), existed }
+    let stored = record.map(|record| {
+        let mut bytes = Vec::new();
+        codec::encode(&record, &mut bytes);
+        bytes
+    });
+    IndexChange { key: Arc::from(key.as_bytes()), stored, existed }
 }
 
 /// A batch that takes a partition to this position.

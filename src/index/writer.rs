@@ -3,6 +3,7 @@
 //! Owns the writer of the index and the decision when to commit. Does not own what a view is used for.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering as Atomic};
@@ -13,18 +14,16 @@ use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::query::TermSetQuery;
-use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, TantivyError, Term};
+use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, TantivyError, Term};
 
 use super::open::{self, Opened, Payload};
 use super::queue::{End, Item, Next, Queue};
 use super::schema::Fields;
 use super::view::View;
-use super::{Covered, IndexBatch, IndexOptions, Observer, document};
-use crate::record::Record;
+use super::{Covered, IndexBatch, IndexChange, IndexOptions, Observer, document};
+use crate::record::codec;
 use crate::{Error, Result, clock, fault};
 
-/// Changes that are kept back for coalescing at most.
-const MOST_PENDING: usize = 20_000;
 /// From so many keys on one set query deletes them faster than a query each.
 const MANY_DELETES: usize = 4;
 /// Segments beyond which commits wait for merges.
@@ -44,8 +43,7 @@ pub(super) struct Shared {
 
 struct Pending {
     partition: u32,
-    existed: bool,
-    record: Option<Arc<Record>>,
+    change: IndexChange,
 }
 
 /// What the index thread owns.
@@ -73,7 +71,8 @@ pub(super) struct Engine {
     unwritten: bool,
     /// There are commits that no full sync has covered.
     unsynced: bool,
-    catching_up: bool,
+    /// Least time between the starts of two commits.
+    gap: Duration,
     generation: u64,
     committed_at: Option<Instant>,
     synced_at: Instant,
@@ -118,7 +117,7 @@ impl Engine {
             moved: false,
             unwritten: false,
             unsynced: false,
-            catching_up: false,
+            gap: options.interval,
             generation: 0,
             committed_at: None,
             synced_at: Instant::now(),
@@ -159,8 +158,7 @@ impl Engine {
 
     /// When the next commit may start, counted from the start of the last one.
     fn commit_at(&self) -> Option<Instant> {
-        let gap = if self.catching_up { self.options.catch_up_interval } else { self.options.interval };
-        self.committed_at.map(|at| at + gap)
+        self.committed_at.map(|at| at + self.gap)
     }
 
     fn is_due(&self) -> bool {
@@ -183,25 +181,46 @@ impl Engine {
 
     fn take_batch(&mut self, batch: IndexBatch, size: usize) -> Result<()> {
         self.pending_bytes += size;
-        self.catching_up = batch.catching_up;
+        self.gap = self.gap_after(&batch);
+        let mut replaced = 0;
         for change in batch.changes {
-            let kept = self.pending.entry(change.key).or_insert(Pending {
-                partition: batch.partition,
-                existed: change.existed,
-                record: None,
-            });
-            kept.partition = batch.partition;
-            kept.record = change.record;
+            match self.pending.entry(change.key.clone()) {
+                Entry::Vacant(place) => drop(place.insert(Pending { partition: batch.partition, change })),
+                Entry::Occupied(mut place) => {
+                    let held = place.get_mut();
+                    replaced += held.change.size();
+                    let existed = held.change.existed;
+                    *held = Pending { partition: batch.partition, change: IndexChange { existed, ..change } };
+                }
+            }
+        }
+        if replaced > 0 {
+            self.pending_bytes -= replaced;
+            self.shared.queue.release(replaced);
         }
         let covered = self.covered.entry(batch.partition).or_default();
         covered.changelog = batch.changelog;
         covered.sources.extend(batch.sources);
         self.oldest.extend(batch.oldest_ms);
         self.moved = true;
-        if self.pending.len() >= MOST_PENDING || self.pending_bytes > self.options.queue_memory / 2 {
+        if self.pending_bytes > self.options.queue_memory / 2 {
             self.write()?;
         }
         Ok(())
+    }
+
+    /// The least time between the starts of two commits from now on. While input waits, the index follows the lag: a quarter
+    /// of it more is not felt, and what is written less often is coalesced better.
+    fn gap_after(&self, batch: &IndexBatch) -> Duration {
+        let (least, most) = (self.options.interval, self.options.catch_up_interval);
+        match (batch.catching_up, batch.oldest_ms) {
+            (false, _) => least,
+            (true, None) => most,
+            (true, Some(oldest)) => {
+                let lag = u64::try_from(clock::now_ms().saturating_sub(oldest)).unwrap_or(0);
+                Duration::from_millis(lag / 4).clamp(least, most)
+            }
+        }
     }
 
     fn clear(&mut self, partition: u32) -> Result<()> {
@@ -216,7 +235,7 @@ impl Engine {
     /// Hands the pending changes to the writer: first the deletes of all keys that may be there, then the documents.
     fn write(&mut self) -> Result<()> {
         let pending = std::mem::take(&mut self.pending);
-        let old = pending.iter().filter(|(_, p)| p.existed);
+        let old = pending.iter().filter(|(_, p)| p.change.existed);
         let terms: Vec<Term> = old.filter_map(|(key, _)| document::key_term(&self.fields, key)).collect();
         self.changed |= !terms.is_empty();
         if terms.len() >= MANY_DELETES {
@@ -226,23 +245,30 @@ impl Engine {
                 self.writer.delete_term(term);
             }
         }
-        for (key, change) in pending {
-            let Some(record) = change.record else { continue };
-            match document::build(&self.fields, change.partition, &key, &record) {
-                Some(document) => {
-                    self.writer.add_document(document).map_err(|e| self.failed(e))?;
-                    self.changed = true;
-                }
-                None => tracing::warn!(
-                    table = %self.fields.def.name,
-                    partition = change.partition,
-                    bytes = key.len(),
-                    "a key is too long to be searched; its record can be read by key only"
-                ),
+        for Pending { partition, change } in pending.into_values() {
+            if let Some(document) = self.document(partition, &change)? {
+                self.writer.add_document(document).map_err(|e| self.failed(e))?;
+                self.changed = true;
             }
         }
         self.shared.queue.release(std::mem::take(&mut self.pending_bytes));
         Ok(())
+    }
+
+    /// The document of a change, if there is anything to show that can be searched.
+    fn document(&self, partition: u32, change: &IndexChange) -> Result<Option<TantivyDocument>> {
+        let Some(stored) = &change.stored else { return Ok(None) };
+        let record = codec::decode(stored)
+            .map_err(|e| e.within(format_args!("record {:?}", String::from_utf8_lossy(&change.key))))?;
+        if !record.is_visible() {
+            return Ok(None);
+        }
+        let document = document::build(&self.fields, partition, &change.key, &record);
+        if document.is_none() {
+            let (table, bytes) = (&self.fields.def.name, change.key.len());
+            tracing::warn!(%table, partition, bytes, "a key is too long to be searched; its record can be read by key only");
+        }
+        Ok(document)
     }
 
     /// Makes everything taken so far visible.

@@ -1,15 +1,17 @@
 //! Values of fields.
 
+use bincode::Decode;
 use bincode::de::{BorrowDecode, BorrowDecoder, Decoder};
-use bincode::error::DecodeError;
-use bincode::{Decode, Encode};
+use bincode::enc::{Encode, Encoder};
+use bincode::error::{DecodeError, EncodeError};
+use smol_str::SmolStr;
 
 /// Deepest nesting that stored bytes may have; above what any decoder of events lets through.
 const MAX_STORED_DEPTH: usize = 200;
 
 /// A value. Objects are sorted by member name without repetition. In `json` and dynamic fields an integral float within
 /// the range of `i64` is an [`Value::Int`], so that equal canonical text means equal bytes.
-#[derive(Clone, Debug, PartialEq, Encode)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// Explicit nothing; clears a field.
     Null,
@@ -19,8 +21,8 @@ pub enum Value {
     Int(i64),
     /// Finite float, never -0.
     Float(f64),
-    /// Text.
-    Str(Box<str>),
+    /// Text; short ones stand in place, longer ones are shared by clones.
+    Str(SmolStr),
     /// Array.
     Array(Vec<Value>),
     /// Object, members ordered by name.
@@ -57,7 +59,13 @@ impl Value {
     pub fn heap_size(&self) -> usize {
         match self {
             Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => 0,
-            Value::Str(s) => s.len(),
+            Value::Str(s) => {
+                if s.is_heap_allocated() {
+                    s.len()
+                } else {
+                    0
+                }
+            }
             Value::Array(items) => items.iter().map(|v| size_of::<Value>() + v.heap_size()).sum(),
             Value::Object(members) => {
                 members.iter().map(|(n, v)| size_of::<(String, Value)>() + n.len() + v.heap_size()).sum()
@@ -72,7 +80,7 @@ impl Value {
             Value::Bool(b) => (*b).into(),
             Value::Int(i) => (*i).into(),
             Value::Float(f) => (*f).into(),
-            Value::Str(s) => s.as_ref().into(),
+            Value::Str(s) => s.as_str().into(),
             Value::Array(items) => items.iter().map(Value::to_json).collect(),
             Value::Object(members) => {
                 serde_json::Value::Object(members.iter().map(|(n, v)| (n.clone(), v.to_json())).collect())
@@ -110,6 +118,21 @@ impl Value {
             }
             _ => return Err(DecodeError::Other("unknown kind of value")),
         })
+    }
+}
+
+/// The kind as a number of 32 bits, then the content.
+impl Encode for Value {
+    fn encode<E: Encoder>(&self, e: &mut E) -> Result<(), EncodeError> {
+        match self {
+            Value::Null => 0_u32.encode(e),
+            Value::Bool(b) => (1_u32, b).encode(e),
+            Value::Int(i) => (2_u32, i).encode(e),
+            Value::Float(f) => (3_u32, f).encode(e),
+            Value::Str(s) => (4_u32, s.as_str()).encode(e),
+            Value::Array(items) => (5_u32, items).encode(e),
+            Value::Object(members) => (6_u32, members).encode(e),
+        }
     }
 }
 

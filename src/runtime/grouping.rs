@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::inbox::{Arrived, Inbox};
-use super::overlay::Overlay;
+use super::overlay::{Held, Overlay};
 use crate::metrics::TableHistory;
 use crate::record::{Merged, Outcome, Reason, Record, Reject, TableDef, codec, merge};
 use crate::store::Store;
 use crate::task::batch::{Change, Moved, Quarantine, TaskBatch};
 use crate::{Error, Result};
+
+/// What a change takes in a batch beside its bytes and its key.
+const CHANGE_OVERHEAD: usize = 128;
 
 /// Merges what arrived into the records of a worker's tasks.
 pub struct Grouping<'a> {
@@ -30,142 +33,149 @@ pub struct Merges {
     pub tasks: BTreeMap<u32, TaskBatch>,
     /// Events set aside.
     pub quarantined: Vec<Quarantine>,
-    /// New state for the overlay.
-    pub staged: Vec<(Box<[u8]>, Arc<Record>)>,
     /// Bytes of changed records, about.
     pub bytes: u64,
     /// Oldest broker timestamp, milliseconds.
     pub oldest_ms: i64,
+    moves: Moves,
 }
 
-/// The events of one key, in the order of arrival.
-struct Group<'i> {
-    partition: u32,
-    key: &'i [u8],
-    events: Vec<usize>,
+/// How far the inbox moves every source of every task. Arrivals come in runs, so the last one is looked at first.
+#[derive(Debug, Default)]
+struct Moves {
+    all: Vec<((u32, usize), Moved)>,
+    last: usize,
 }
+
+impl Moves {
+    fn of(&mut self, a: &Arrived) -> &mut Moved {
+        let which = (a.partition, a.source);
+        if self.all.get(self.last).is_none_or(|(held, _)| *held != which) {
+            self.last = self.all.iter().position(|(held, _)| *held == which).unwrap_or(self.all.len());
+            if self.last == self.all.len() {
+                self.all.push((which, Moved::default()));
+            }
+        }
+        &mut self.all[self.last].1
+    }
+}
+
+/// One event of a group: partition, key, and its place in the inbox.
+type Place<'i> = (u32, &'i [u8], usize);
+
+/// The events of one key, in the order of arrival; never empty.
+type Group<'i> = [Place<'i>];
 
 impl Grouping<'_> {
-    /// Merges all of `inbox`; `overlay` is read, and filled with what had to be read from the stores.
-    pub fn merge(&self, inbox: &Inbox, overlay: &mut Overlay) -> Result<Merges> {
+    /// Merges all of `inbox` as batch `seq`; `overlay` is filled with what had to be read from the stores, and its records
+    /// are changed.
+    pub fn merge(&self, inbox: &Inbox, overlay: &mut Overlay, seq: u64) -> Result<Merges> {
         let mut out = Merges { oldest_ms: i64::MAX, ..Merges::default() };
         for a in &inbox.arrived {
             out.oldest_ms = out.oldest_ms.min(a.timestamp_ms);
-            self.note_arrival(a, &mut out);
+            note_arrival(a, out.moves.of(a));
             if let Err(reject) = &a.event {
-                self.set_aside(inbox, a, vec![reject.clone()], &mut out);
+                set_aside(inbox, a, vec![reject.clone()], &mut out);
             }
         }
-        let groups = group(&inbox.arrived);
-        let records = self.look_up(&groups, overlay)?;
-        for (group, record) in groups.iter().zip(records) {
-            self.merge_group(inbox, group, record, &mut out);
+        let order = by_key(&inbox.arrived);
+        self.load(&order, overlay, seq)?;
+        let mut scratch = Vec::new();
+        for group in order.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1) {
+            self.merge_group(inbox, group, overlay, &mut scratch, &mut out)?;
+        }
+        for ((partition, source), moved) in std::mem::take(&mut out.moves).all {
+            out.tasks.entry(partition).or_default().moved.insert(source, moved);
         }
         Ok(out)
     }
 
-    fn moved<'o>(&self, a: &Arrived, out: &'o mut Merges) -> &'o mut Moved {
-        out.tasks.entry(a.partition).or_default().moved.entry(a.source).or_default()
-    }
-
-    fn note_arrival(&self, a: &Arrived, out: &mut Merges) {
-        let moved = self.moved(a, out);
-        moved.next = moved.next.max(a.offset + 1);
-        moved.timestamp_ms = moved.timestamp_ms.max(a.timestamp_ms);
-        if let Ok(event) = &a.event {
-            moved.watermark = moved.watermark.max(Some(event.stamp.version.major));
-        }
-    }
-
-    fn set_aside(&self, inbox: &Inbox, a: &Arrived, rejects: Vec<Reject>, out: &mut Merges) {
-        self.moved(a, out).accounting.count(Outcome::Quarantined);
-        let (key, payload) = inbox.raw(a);
-        out.quarantined.push(Quarantine {
-            source: a.source,
-            partition: a.partition,
-            offset: a.offset,
-            timestamp_ms: a.timestamp_ms,
-            rejects,
-            key,
-            payload,
-        });
-    }
-
-    /// The current record of every group: overlay, cache, else store.
-    fn look_up(&self, groups: &[Group<'_>], overlay: &mut Overlay) -> Result<Vec<Arc<Record>>> {
-        let mut scratch = Vec::new();
-        let mut records: Vec<Option<Arc<Record>>> =
-            groups.iter().map(|g| overlay.get(Overlay::name(g.partition, g.key, &mut scratch))).collect();
-        for (partition, store) in self.stores {
-            let wanted: Vec<usize> =
-                (0..groups.len()).filter(|&i| records[i].is_none() && groups[i].partition == *partition).collect();
-            let keys: Vec<&[u8]> = wanted.iter().map(|&i| groups[i].key).collect();
-            store.visit_sorted(&keys, &mut |n, stored| {
+    /// Brings the records of all groups into memory, and keeps them there until batch `seq` is applied.
+    fn load(&self, order: &[Place<'_>], overlay: &mut Overlay, seq: u64) -> Result<()> {
+        for of_task in order.chunk_by(|a, b| a.0 == b.0) {
+            let partition = of_task[0].0;
+            let store = self.stores.get(&partition).ok_or_else(not_here)?;
+            let keys = of_task.chunk_by(|a, b| a.1 == b.1).map(|group| group[0].1);
+            let missing: Vec<&[u8]> = keys.filter(|key| !overlay.pin(partition, key, seq)).collect();
+            store.visit_sorted(&missing, &mut |n, stored| {
                 let record = stored.map(codec::decode).transpose().map_err(|e| {
-                    e.within(format_args!("record {:?} of partition {partition}", String::from_utf8_lossy(keys[n])))
+                    e.within(format_args!("record {:?} of partition {partition}", String::from_utf8_lossy(missing[n])))
                 })?;
-                let record = Arc::new(record.unwrap_or_default());
-                overlay.remember(Overlay::name(*partition, keys[n], &mut scratch), record.clone());
-                records[wanted[n]] = Some(record);
+                overlay.load(partition, missing[n], record.unwrap_or_default(), stored.map_or(0, <[u8]>::len), seq);
                 Ok(())
             })?;
         }
-        let missing = || Error::internal("an event arrived for a task that is not here");
-        records.into_iter().map(|r| r.ok_or_else(missing)).collect()
+        Ok(())
     }
 
-    fn merge_group(&self, inbox: &Inbox, group: &Group<'_>, before: Arc<Record>, out: &mut Merges) {
-        let mut record = before.clone();
-        let mut changed = false;
-        let mut stored = Vec::new();
-        let all: Vec<_> = group.events.iter().map(|&i| self.merge_one(&inbox.arrived[i], &mut record)).collect();
-        if all.iter().any(|m| m.as_ref().is_some_and(|m| m.changed)) {
-            codec::encode(&record, &mut stored);
-            changed = true;
-        }
-        if group.key.len() + stored.len() <= self.max_record {
-            for (&i, merged) in group.events.iter().zip(all) {
-                self.account(inbox, &inbox.arrived[i], merged, out);
-            }
-        } else {
-            // Rare: some event makes the record too large. Merge one by one, and leave that one out.
-            (record, changed) = self.merge_bounded(inbox, group, &before, out);
-            stored.clear();
-            codec::encode(&record, &mut stored);
-        }
-        if changed {
-            self.stage(group, &before, record, stored, out);
-        }
-    }
-
-    fn merge_one(&self, a: &Arrived, record: &mut Arc<Record>) -> Option<Merged> {
-        let event = a.event.as_ref().ok()?;
-        Some(merge(self.def, Arc::make_mut(record), event))
-    }
-
-    fn merge_bounded(
+    fn merge_group(
         &self,
         inbox: &Inbox,
         group: &Group<'_>,
-        before: &Arc<Record>,
+        overlay: &mut Overlay,
+        scratch: &mut Vec<u8>,
         out: &mut Merges,
-    ) -> (Arc<Record>, bool) {
-        let (mut record, mut changed, mut stored) = (before.clone(), false, Vec::new());
-        for &i in &group.events {
-            let a = &inbox.arrived[i];
-            let mut next = record.clone();
-            let merged = self.merge_one(a, &mut next);
-            stored.clear();
-            codec::encode(&next, &mut stored);
-            if group.key.len() + stored.len() > self.max_record {
-                self.set_aside(inbox, a, vec![self.too_large(group.key, group.key.len() + stored.len())], out);
-                continue;
-            }
-            changed |= merged.as_ref().is_some_and(|m| m.changed);
-            record = next;
+    ) -> Result<()> {
+        let (partition, key, _) = group[0];
+        let mut held = overlay.get_mut(partition, key).ok_or_else(not_here)?;
+        let existed = held.record.is_visible();
+        let changed = if self.surely_fits(inbox, group, &held) {
+            self.merge_in_place(inbox, group, &mut held.record, out)
+        } else {
+            self.merge_bounded(inbox, group, &mut held.record, out)
+        };
+        if changed {
+            scratch.clear();
+            codec::encode(&held.record, scratch);
+            held.changed(scratch.len());
+            let stored = (!held.record.is_empty()).then(|| scratch.clone());
+            out.bytes += (scratch.len() + key.len() + CHANGE_OVERHEAD) as u64;
+            let change = Change { key: held.key.clone(), stored, visible: held.record.is_visible(), existed };
+            out.tasks.entry(partition).or_default().changes.push(change);
+        }
+        Ok(())
+    }
+
+    /// Whether the changelog takes the record whatever the events of the group add to it. No member of an event grows by more
+    /// than a factor of sixteen when it is stored (`[1,1]`: nine bytes for two), a field that an event clears by not naming it
+    /// takes less than 64 bytes, and a further stamp makes none of those held longer than twice its size.
+    fn surely_fits(&self, inbox: &Inbox, group: &Group<'_>, held: &Held) -> bool {
+        let events: usize = group.iter().map(|(.., i)| inbox.arrived[*i].payload_len()).sum();
+        let added = 16 * events + (64 * self.def.fields.len() + 256) * group.len();
+        held.key.len() + 2 * held.stored + added <= self.max_record
+    }
+
+    fn merge_in_place(&self, inbox: &Inbox, group: &Group<'_>, record: &mut Record, out: &mut Merges) -> bool {
+        let mut changed = false;
+        for (.., i) in group {
+            let a = &inbox.arrived[*i];
+            let Ok(event) = &a.event else { continue };
+            let merged = merge(self.def, record, event);
+            changed |= merged.changed;
             self.account(inbox, a, merged, out);
         }
-        (record, changed)
+        changed
+    }
+
+    /// Rare: some event may make the record too large. Merges one by one, and leaves that one out.
+    fn merge_bounded(&self, inbox: &Inbox, group: &Group<'_>, record: &mut Record, out: &mut Merges) -> bool {
+        let (mut changed, mut stored) = (false, Vec::new());
+        for (_, key, i) in group {
+            let a = &inbox.arrived[*i];
+            let Ok(event) = &a.event else { continue };
+            let mut next = record.clone();
+            let merged = merge(self.def, &mut next, event);
+            stored.clear();
+            codec::encode(&next, &mut stored);
+            if key.len() + stored.len() > self.max_record {
+                set_aside(inbox, a, vec![self.too_large(key, key.len() + stored.len())], out);
+                continue;
+            }
+            changed |= merged.changed;
+            *record = next;
+            self.account(inbox, a, merged, out);
+        }
+        changed
     }
 
     fn too_large(&self, key: &[u8], bytes: usize) -> Reject {
@@ -180,41 +190,47 @@ impl Grouping<'_> {
         }
     }
 
-    fn account(&self, inbox: &Inbox, a: &Arrived, merged: Option<Merged>, out: &mut Merges) {
-        let Some(merged) = merged else { return };
+    fn account(&self, inbox: &Inbox, a: &Arrived, merged: Merged, out: &mut Merges) {
         self.history.note(&merged);
         if merged.outcome == Outcome::Quarantined {
-            self.set_aside(inbox, a, merged.rejects, out);
+            set_aside(inbox, a, merged.rejects, out);
         } else {
-            self.moved(a, out).accounting.count(merged.outcome);
+            out.moves.of(a).accounting.count(merged.outcome);
         }
-    }
-
-    fn stage(&self, group: &Group<'_>, before: &Record, record: Arc<Record>, stored: Vec<u8>, out: &mut Merges) {
-        let key: Arc<[u8]> = group.key.into();
-        out.bytes += (stored.len() + record.heap_size() + 2 * key.len() + 256) as u64;
-        let mut scratch = Vec::new();
-        out.staged.push((Overlay::name(group.partition, group.key, &mut scratch).into(), record.clone()));
-        let stored = (!record.is_empty()).then_some(stored);
-        let change = Change { key: key.clone(), stored, record, existed: before.is_visible() };
-        out.tasks.entry(group.partition).or_default().changes.insert(key, change);
     }
 }
 
-/// Groups the decoded arrivals by task and key, ordered by both; within a group in the order of arrival.
-fn group(arrived: &[Arrived]) -> Vec<Group<'_>> {
-    let mut order: Vec<(u32, &[u8], usize)> = arrived
-        .iter()
-        .enumerate()
-        .filter_map(|(i, a)| a.event.as_ref().ok().map(|e| (a.partition, e.key.as_slice(), i)))
-        .collect();
-    order.sort_unstable();
-    let mut groups: Vec<Group<'_>> = Vec::with_capacity(order.len());
-    for (partition, key, i) in order {
-        match groups.last_mut() {
-            Some(g) if g.partition == partition && g.key == key => g.events.push(i),
-            _ => groups.push(Group { partition, key, events: vec![i] }),
-        }
+fn not_here() -> Error {
+    Error::internal("an event arrived for a task that is not here")
+}
+
+fn note_arrival(a: &Arrived, moved: &mut Moved) {
+    moved.next = moved.next.max(a.offset + 1);
+    moved.timestamp_ms = moved.timestamp_ms.max(a.timestamp_ms);
+    if let Ok(event) = &a.event {
+        moved.watermark = moved.watermark.max(Some(event.stamp.version.major));
     }
-    groups
+}
+
+fn set_aside(inbox: &Inbox, a: &Arrived, rejects: Vec<Reject>, out: &mut Merges) {
+    out.moves.of(a).accounting.count(Outcome::Quarantined);
+    let (key, payload) = inbox.raw(a);
+    out.quarantined.push(Quarantine {
+        source: a.source,
+        partition: a.partition,
+        offset: a.offset,
+        timestamp_ms: a.timestamp_ms,
+        rejects,
+        key,
+        payload,
+    });
+}
+
+/// The decoded arrivals by task and key; of a key in the order of arrival.
+fn by_key(arrived: &[Arrived]) -> Vec<Place<'_>> {
+    let decoded = arrived.iter().enumerate();
+    let mut order: Vec<_> =
+        decoded.filter_map(|(i, a)| a.event.as_ref().ok().map(|e| (a.partition, e.key.as_slice(), i))).collect();
+    order.sort_unstable();
+    order
 }

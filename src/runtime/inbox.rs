@@ -21,6 +21,13 @@ pub struct Arrived {
     payload: Option<(usize, usize)>,
 }
 
+impl Arrived {
+    /// Bytes of the message's value.
+    pub fn payload_len(&self) -> usize {
+        self.payload.map_or(0, |(from, to)| to - from)
+    }
+}
+
 /// What one poll brought. Reused from poll to poll.
 #[derive(Debug, Default)]
 pub struct Inbox {

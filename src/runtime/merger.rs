@@ -296,12 +296,12 @@ impl Merger {
             max_record: self.max_record,
             history: &self.table.metrics.history,
         };
-        let Merges { tasks, quarantined, staged, bytes, oldest_ms } = grouping.merge(inbox, &mut self.overlay)?;
-        let token = self.token.clone().ok_or_else(|| Error::internal("events without a membership"))?;
         self.seq += 1;
+        let Merges { tasks, quarantined, bytes, oldest_ms, .. } = grouping.merge(inbox, &mut self.overlay, self.seq)?;
+        let token = self.token.clone().ok_or_else(|| Error::internal("events without a membership"))?;
         let aside: usize = quarantined.iter().map(|q| q.payload.as_ref().map_or(0, Vec::len)).sum();
         let bytes = bytes + aside as u64;
-        self.overlay.stage(self.seq, bytes, staged);
+        self.overlay.stage(self.seq, bytes);
         let catching_up = self.full_polls >= BEHIND_AFTER;
         let (seq, epoch) = (self.seq, self.epoch);
         self.send(ToCommit::Batch(Batch { seq, epoch, token, tasks, quarantined, bytes, oldest_ms, catching_up }))

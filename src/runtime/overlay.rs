@@ -1,95 +1,152 @@
-//! Records that are merged but not yet applied, and the bounded cache of those that are.
+//! The records in memory: those that are merged but not yet applied, and a bounded cache of others.
 //!
-//! Merge runs ahead of commit: without the overlay an event would be merged into a record that lacks the event before it.
-//! Owned by the merge thread; an entry leaves when the batch that wrote it last is applied (`INV-OVERLAY-1`: the current
-//! record of a key is overlay, else cache, else store, in this order).
+//! Merge runs ahead of commit: without what is not applied yet an event would be merged into a record that lacks the event
+//! before it. Owned by the merge thread, which changes records in place; what others need of them they get as stored bytes.
+//! An entry is pinned until the batch that used it last is applied; only then may the cache drop it (`INV-OVERLAY-1`: the
+//! current record of a key is the one in memory, else the one in the store).
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use quick_cache::unsync::Cache;
-use quick_cache::{DefaultHashBuilder, Weighter};
-use rustc_hash::FxHashMap;
+use quick_cache::unsync::{Cache, RefMut};
+use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, Weighter};
 
 use crate::record::Record;
 
-/// Weighs an entry by its bytes.
-#[derive(Clone, Copy, Debug)]
-struct Bytes;
+/// What an entry takes beside its record, bytes.
+const ENTRY_OVERHEAD: usize = 160;
 
-impl Weighter<Box<[u8]>, Arc<Record>> for Bytes {
-    fn weight(&self, key: &Box<[u8]>, record: &Arc<Record>) -> u64 {
-        (key.len() + record.heap_size() + 128) as u64
+/// The name of a record: its partition and key.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Name {
+    partition: u32,
+    key: Arc<[u8]>,
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Borrowed(self.partition, &self.key).hash(state);
     }
 }
 
+/// A name to look up with.
+#[derive(Hash)]
+struct Borrowed<'a>(u32, &'a [u8]);
+
+impl Equivalent<Name> for Borrowed<'_> {
+    fn equivalent(&self, name: &Name) -> bool {
+        self.0 == name.partition && *self.1 == *name.key
+    }
+}
+
+/// A record in memory.
 #[derive(Debug)]
-struct Entry {
-    record: Arc<Record>,
+pub struct Held {
+    /// Its key.
+    pub key: Arc<[u8]>,
+    /// The record.
+    pub record: Record,
+    /// Bytes of its stored form, as of the last change; 0 if it has none.
+    pub stored: usize,
+    weight: u64,
     seq: u64,
 }
 
-/// Overlay and cache of one worker.
+impl Held {
+    /// Notes that the record changed and takes so many bytes stored.
+    pub fn changed(&mut self, stored: usize) {
+        self.stored = stored;
+        self.weight = weigh(&self.key, &self.record);
+    }
+}
+
+fn weigh(key: &[u8], record: &Record) -> u64 {
+    (key.len() + record.heap_size() + ENTRY_OVERHEAD) as u64
+}
+
+/// Weighs an entry by its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes;
+
+impl Weighter<Name, Held> for Bytes {
+    fn weight(&self, _: &Name, held: &Held) -> u64 {
+        held.weight
+    }
+}
+
+/// Keeps what is not applied yet.
+#[derive(Clone, Debug, Default)]
+pub struct Pins {
+    applied: Arc<AtomicU64>,
+}
+
+impl Lifecycle<Name, Held> for Pins {
+    type RequestState = ();
+
+    fn is_pinned(&self, _: &Name, held: &Held) -> bool {
+        held.seq > self.applied.load(Ordering::Relaxed)
+    }
+}
+
+/// A record that may be changed in place.
+pub type HeldMut<'a> = RefMut<'a, Name, Held, Bytes, DefaultHashBuilder, Pins>;
+
+/// The records that one worker has in memory.
 #[derive(Debug)]
 pub struct Overlay {
-    pending: FxHashMap<Box<[u8]>, Entry>,
-    written: VecDeque<(u64, u64, Vec<Box<[u8]>>)>,
+    records: Cache<Name, Held, Bytes, DefaultHashBuilder, Pins>,
+    pins: Pins,
+    /// Sequence number and bytes of the batches that are not applied yet.
+    batches: VecDeque<(u64, u64)>,
     bytes: u64,
-    cache: Cache<Box<[u8]>, Arc<Record>, Bytes, DefaultHashBuilder>,
 }
 
 impl Overlay {
-    /// With a cache of at most `cache_bytes`.
+    /// With a cache of at most `cache_bytes`, beside what is not applied yet.
     pub fn new(cache_bytes: u64) -> Self {
-        let items = usize::try_from(cache_bytes / 512).unwrap_or(usize::MAX).max(16);
-        Self {
-            pending: FxHashMap::default(),
-            written: VecDeque::new(),
-            bytes: 0,
-            cache: Cache::with_weighter(items, cache_bytes, Bytes),
+        let items = usize::try_from(cache_bytes / 1024).unwrap_or(usize::MAX).max(16);
+        let pins = Pins::default();
+        let records = Cache::with(items, cache_bytes, Bytes, DefaultHashBuilder::default(), pins.clone());
+        Self { records, pins, batches: VecDeque::new(), bytes: 0 }
+    }
+
+    /// Whether the record is in memory; if so it stays at least until batch `seq` is applied.
+    pub fn pin(&mut self, partition: u32, key: &[u8], seq: u64) -> bool {
+        match self.records.get_mut(&Borrowed(partition, key)) {
+            Some(mut held) => {
+                held.seq = seq;
+                true
+            }
+            None => false,
         }
     }
 
-    /// The name under which a key of a partition is kept; fills `scratch`.
-    pub fn name<'s>(partition: u32, key: &[u8], scratch: &'s mut Vec<u8>) -> &'s [u8] {
-        scratch.clear();
-        scratch.extend_from_slice(&partition.to_be_bytes());
-        scratch.extend_from_slice(key);
-        scratch
+    /// Takes in a record that was read from the store; it stays at least until batch `seq` is applied.
+    pub fn load(&mut self, partition: u32, key: &[u8], record: Record, stored: usize, seq: u64) {
+        let key: Arc<[u8]> = key.into();
+        let weight = weigh(&key, &record);
+        let name = Name { partition, key: key.clone() };
+        self.records.insert(name, Held { key, record, stored, weight, seq });
     }
 
     /// The current record, if it is in memory.
-    pub fn get(&self, name: &[u8]) -> Option<Arc<Record>> {
-        self.pending.get(name).map(|e| &e.record).or_else(|| self.cache.get(name)).cloned()
+    pub fn get_mut(&mut self, partition: u32, key: &[u8]) -> Option<HeldMut<'_>> {
+        self.records.get_mut(&Borrowed(partition, key))
     }
 
-    /// Remembers a record that was read from the store.
-    pub fn remember(&mut self, name: &[u8], record: Arc<Record>) {
-        self.cache.insert(name.into(), record);
-    }
-
-    /// Notes what batch `seq` wrote, `bytes` in all.
-    pub fn stage(&mut self, seq: u64, bytes: u64, records: Vec<(Box<[u8]>, Arc<Record>)>) {
-        let mut names = Vec::with_capacity(records.len());
-        for (name, record) in records {
-            self.cache.insert(name.clone(), record.clone());
-            names.push(name.clone());
-            self.pending.insert(name, Entry { record, seq });
-        }
+    /// Notes that batch `seq`, of so many bytes, is on its way.
+    pub fn stage(&mut self, seq: u64, bytes: u64) {
         self.bytes += bytes;
-        self.written.push_back((seq, bytes, names));
+        self.batches.push_back((seq, bytes));
     }
 
-    /// Drops what batches up to `seq` wrote: the store has it now.
+    /// Notes that the batches up to `seq` are applied: the store has what they changed.
     pub fn applied(&mut self, seq: u64) {
-        while self.written.front().is_some_and(|(s, ..)| *s <= seq) {
-            let Some((s, bytes, names)) = self.written.pop_front() else { break };
+        self.pins.applied.store(seq, Ordering::Relaxed);
+        while let Some((_, bytes)) = self.batches.pop_front_if(|(s, _)| *s <= seq) {
             self.bytes -= bytes;
-            for name in names {
-                if self.pending.get(&name).is_some_and(|e| e.seq == s) {
-                    self.pending.remove(&name);
-                }
-            }
         }
     }
 
@@ -100,17 +157,14 @@ impl Overlay {
 
     /// Forgets what it knows of a partition: another instance may have written there since the partition left.
     pub fn forget(&mut self, partition: u32) {
-        let prefix = partition.to_be_bytes();
-        self.pending.retain(|name, _| !name.starts_with(&prefix));
-        self.cache.retain(|name, _| !name.starts_with(&prefix));
+        self.records.retain(|name, _| name.partition != partition);
     }
 
     /// Forgets everything, after a rollback.
     pub fn clear(&mut self) {
-        self.pending.clear();
-        self.written.clear();
+        self.records.clear();
+        self.batches.clear();
         self.bytes = 0;
-        self.cache.clear();
     }
 }
 
@@ -118,36 +172,54 @@ impl Overlay {
 mod tests {
     use super::*;
 
-    fn named(key: &str) -> Box<[u8]> {
-        let mut scratch = Vec::new();
-        Overlay::name(3, key.as_bytes(), &mut scratch).into()
+    fn holds(overlay: &mut Overlay, partition: u32, key: &str) -> bool {
+        overlay.get_mut(partition, key.as_bytes()).is_some()
+    }
+
+    fn load(overlay: &mut Overlay, partition: u32, key: &str, seq: u64) {
+        overlay.load(partition, key.as_bytes(), Record::default(), 0, seq);
     }
 
     #[test]
-    fn an_entry_stays_until_the_batch_that_wrote_it_last_is_applied() {
+    fn an_entry_stays_until_the_batch_that_used_it_last_is_applied() {
         let mut overlay = Overlay::new(0);
-        let record = Arc::new(Record::default());
-        overlay.stage(1, 10, vec![(named("a"), record.clone()), (named("b"), record.clone())]);
-        overlay.stage(2, 10, vec![(named("a"), record)]);
+        load(&mut overlay, 3, "a", 1);
+        load(&mut overlay, 3, "b", 1);
+        overlay.stage(1, 10);
+        assert!(overlay.pin(3, b"a", 2));
+        overlay.stage(2, 10);
         overlay.applied(1);
-        assert!(overlay.get(&named("a")).is_some(), "batch 2 wrote it again");
-        assert!(overlay.get(&named("b")).is_none(), "applied, and the cache holds nothing");
         assert_eq!(overlay.bytes(), 10);
+        load(&mut overlay, 4, "other", 2);
+        assert!(holds(&mut overlay, 3, "a"), "batch 2 uses it");
+        assert!(!holds(&mut overlay, 3, "b"), "applied, and there is no cache for it");
         overlay.applied(2);
-        assert!(overlay.get(&named("a")).is_none());
         assert_eq!(overlay.bytes(), 0);
+        load(&mut overlay, 4, "one more", 3);
+        assert!(!holds(&mut overlay, 3, "a"));
+    }
+
+    #[test]
+    fn what_is_not_applied_stays_even_without_a_cache() {
+        let mut overlay = Overlay::new(0);
+        (0..1_000).for_each(|n| load(&mut overlay, 3, &n.to_string(), 1));
+        assert!((0..1_000).all(|n| holds(&mut overlay, 3, &n.to_string())));
+        overlay.applied(1);
+        load(&mut overlay, 3, "one more", 2);
+        assert!(holds(&mut overlay, 3, "one more"));
+        assert!(!(0..1_000).any(|n| holds(&mut overlay, 3, &n.to_string())), "nothing holds them any more");
     }
 
     #[test]
     fn a_partition_that_comes_back_is_not_answered_from_memory() {
         let mut overlay = Overlay::new(1 << 20);
-        let (record, mut scratch) = (Arc::new(Record::default()), Vec::new());
-        let other: Box<[u8]> = Overlay::name(4, b"a", &mut scratch).into();
-        overlay.stage(1, 10, vec![(named("a"), record.clone()), (other.clone(), record.clone())]);
-        overlay.remember(&named("b"), record);
+        load(&mut overlay, 3, "a", 1);
+        load(&mut overlay, 3, "b", 0);
+        load(&mut overlay, 4, "a", 1);
+        overlay.stage(1, 10);
         overlay.forget(3);
-        assert!(overlay.get(&named("a")).is_none() && overlay.get(&named("b")).is_none());
-        assert!(overlay.get(&other).is_some(), "another partition stays");
+        assert!(!holds(&mut overlay, 3, "a") && !holds(&mut overlay, 3, "b"));
+        assert!(holds(&mut overlay, 4, "a"), "another partition stays");
         overlay.applied(1);
         assert_eq!(overlay.bytes(), 0, "its bytes are given back all the same");
     }

@@ -66,7 +66,15 @@ impl Supervisor {
             (topic, TableWorkers { context, workers, permits: bounded(OPEN_AT_ONCE) })
         };
         let tables = tables.into_iter().map(table).collect();
-        Self { membership, tables, token: Arc::default(), opening: BTreeMap::new(), parked: BTreeMap::new(), stop, health }
+        Self {
+            membership,
+            tables,
+            token: Arc::default(),
+            opening: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            stop,
+            health,
+        }
     }
 
     /// Runs until told to stop, then stops the workers and leaves the group.

@@ -1,12 +1,13 @@
 //! What the merge thread hands to the commit thread.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 use crate::broker::{GroupToken, Offset};
-use crate::record::{Record, Reject};
+use crate::record::Reject;
 use crate::store::Accounting;
 
 /// The new state of one key.
@@ -16,10 +17,54 @@ pub struct Change {
     pub key: Arc<[u8]>,
     /// Stored bytes; `None` if nothing at all is kept.
     pub stored: Option<Vec<u8>>,
-    /// The record itself, for the index.
-    pub record: Arc<Record>,
-    /// Whether it was visible before.
+    /// Whether there is anything to show.
+    pub visible: bool,
+    /// Whether there was before.
     pub existed: bool,
+}
+
+/// Changed records, one change a key.
+#[derive(Debug, Default)]
+pub struct Changes {
+    list: Vec<Change>,
+    /// Place of each key in the list; filled when a second list comes to the first, and most have none.
+    places: FxHashMap<Arc<[u8]>, usize>,
+}
+
+impl Changes {
+    /// Appends the change of a key that has none yet.
+    pub fn push(&mut self, change: Change) {
+        debug_assert!(self.places.is_empty(), "only a list of its own is pushed to");
+        self.list.push(change);
+    }
+
+    /// Takes later changes in: the last state of a key counts, the first says whether it existed.
+    pub fn absorb(&mut self, later: Changes) {
+        if self.list.is_empty() {
+            *self = later;
+            return;
+        }
+        if self.places.is_empty() {
+            self.places = self.list.iter().enumerate().map(|(at, c)| (c.key.clone(), at)).collect();
+        }
+        for change in later.list {
+            match self.places.entry(change.key.clone()) {
+                Entry::Occupied(place) => {
+                    let held = &mut self.list[*place.get()];
+                    *held = Change { existed: held.existed, ..change };
+                }
+                Entry::Vacant(place) => {
+                    place.insert(self.list.len());
+                    self.list.push(change);
+                }
+            }
+        }
+    }
+
+    /// The changes, in no order.
+    pub fn into_list(self) -> Vec<Change> {
+        self.list
+    }
 }
 
 /// An event, or a part of it, that was set aside.
@@ -57,21 +102,16 @@ pub struct Moved {
 /// A batch's effect on one task.
 #[derive(Debug, Default)]
 pub struct TaskBatch {
-    /// Changed records; one change a key.
-    pub changes: FxHashMap<Arc<[u8]>, Change>,
+    /// Changed records.
+    pub changes: Changes,
     /// Sources by number.
     pub moved: BTreeMap<usize, Moved>,
 }
 
 impl TaskBatch {
-    /// Takes a later batch of the same task in: the last state of a key counts, the first says whether it existed.
+    /// Takes a later batch of the same task in.
     pub fn absorb(&mut self, later: TaskBatch) {
-        for (key, mut change) in later.changes {
-            if let Some(earlier) = self.changes.get(&key) {
-                change.existed = earlier.existed;
-            }
-            self.changes.insert(key, change);
-        }
+        self.changes.absorb(later.changes);
         for (source, moved) in later.moved {
             let into = self.moved.entry(source).or_default();
             into.next = moved.next;

@@ -70,7 +70,7 @@ pub fn stage(def: &TableDef, tasks: &BTreeMap<u32, Task>, batch: Batch) -> Stage
     let here = |(partition, b): (u32, TaskBatch)| {
         let task = tasks.get(&partition)?;
         let position = moved(def, &task.position, &b);
-        Some(StagedTask { partition, changes: b.changes.into_values().collect(), batch: b.moved, position })
+        Some(StagedTask { partition, changes: b.changes.into_list(), batch: b.moved, position })
     };
     let quarantined: Vec<_> = batch.quarantined.into_iter().filter(|q| tasks.contains_key(&q.partition)).collect();
     let mut reasons = BTreeMap::new();
@@ -254,12 +254,8 @@ fn consumed(def: &TableDef, staged: &Staged) -> Vec<(TopicPartition, Offset)> {
 }
 
 fn index_change(change: Change) -> Option<IndexChange> {
-    let visible = change.record.is_visible();
-    (visible || change.existed).then(|| IndexChange {
-        key: change.key,
-        record: visible.then_some(change.record),
-        existed: change.existed,
-    })
+    let Change { key, stored, visible, existed } = change;
+    (visible || existed).then(|| IndexChange { key, stored: stored.filter(|_| visible), existed })
 }
 
 fn publish(def: &TableDef, task: &Task, changelog: Offset) {

@@ -12,7 +12,7 @@ use super::plan::{self, IndexRepair, RestorePlan};
 use super::view::{Phase, TaskView};
 use crate::broker::{Broker, Offset, Progress, TopicPartition};
 use crate::index::{IndexBatch, IndexChange, TableIndex};
-use crate::record::{POSITION_KEY, Record, codec};
+use crate::record::POSITION_KEY;
 use crate::store::{Position, Store, StoreBatch};
 use crate::{Error, Result};
 
@@ -167,8 +167,8 @@ impl IndexFeed<'_> {
         let keys: Vec<&[u8]> = keys.collect();
         for chunk in keys.chunks(FEED) {
             let found = self.store.get_many(chunk)?;
-            let changes = chunk.iter().zip(found).map(|(key, stored)| change(key, stored.as_deref(), true));
-            self.submit(changes.collect::<Result<_>>()?, covered)?;
+            let change = |(key, stored): (&&[u8], _)| IndexChange { key: (*key).into(), stored, existed: true };
+            self.submit(chunk.iter().zip(found).map(change).collect(), covered)?;
         }
         self.submit(Vec::new(), self.changelog)?;
         Ok(keys.len() as u64)
@@ -179,7 +179,7 @@ impl IndexFeed<'_> {
         self.index.clear_partition(self.partition)?;
         let (mut changes, mut count) = (Vec::new(), 0u64);
         self.store.scan(b"", &mut |key, stored| {
-            changes.push(change(key, Some(stored), false)?);
+            changes.push(IndexChange { key: key.into(), stored: Some(stored.into()), existed: false });
             count += 1;
             if changes.len() >= FEED {
                 wanted(view)?;
@@ -244,14 +244,4 @@ pub struct Repaired {
 /// Ends work for a task that was taken away meanwhile.
 fn wanted(view: &TaskView) -> Result<()> {
     if view.is_abandoned() { Err(Error::internal("the task was taken away while it was being opened")) } else { Ok(()) }
-}
-
-fn change(key: &[u8], stored: Option<&[u8]>, existed: bool) -> Result<IndexChange> {
-    let record = stored.map(codec::decode).transpose().map_err(|e| unreadable(key, e))?;
-    let record = record.filter(Record::is_visible).map(Arc::new);
-    Ok(IndexChange { key: key.into(), record, existed })
-}
-
-fn unreadable(key: &[u8], e: Error) -> Error {
-    e.within(format_args!("record {:?}", String::from_utf8_lossy(key)))
 }

@@ -52,8 +52,8 @@ fn index(lab: &Lab, key: &str, stored: Option<&[u8]>) {
     };
     let (index, _) = TableIndex::open(def.clone(), options).unwrap();
     let covered: Offset = index.covered(partition(key)).unwrap();
-    let record = stored.map(|bytes| keld::record::codec::decode(bytes).unwrap().into());
-    let changes = vec![IndexChange { key: key.as_bytes().into(), record, existed: true }];
+    let stored = stored.map(<[u8]>::to_vec);
+    let changes = vec![IndexChange { key: key.as_bytes().into(), stored, existed: true }];
     let batch = IndexBatch {
         partition: partition(key),
         changelog: covered,
