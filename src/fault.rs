@@ -21,6 +21,7 @@ pub const POINTS: &[&str] = &[
     "index.2_prepared",
     "index.3_committed",
     "index.4_published",
+    "index.5_live_built",
 ];
 
 struct Armed {

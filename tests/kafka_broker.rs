@@ -51,7 +51,7 @@ fn transact(producer: &mut dyn TransactionalProducer, tp: &TopicPartition, value
 
 fn write(producer: &mut dyn TransactionalProducer, tp: &TopicPartition, values: &[&str]) {
     for value in values {
-        producer.send(record(tp, value)).unwrap();
+        producer.send(&record(tp, value)).unwrap();
     }
     producer.drain().unwrap();
 }
@@ -194,14 +194,14 @@ fn a_record_that_is_too_large_is_refused_with_topic_and_size_and_the_producer_li
     producer.begin().unwrap();
     // Bytes that do not compress.
     let noise = (0..6000u32).map(|i| i.wrapping_mul(2_654_435_761).rotate_left(i % 31) as u8).collect();
-    producer.send(NewRecord { payload: Some(noise), ..record(&tp, "") }).unwrap();
+    producer.send(&NewRecord { payload: Some(noise), ..record(&tp, "") }).unwrap();
     let e = producer.drain().unwrap_err();
     assert_eq!(e.kind(), Kind::Refused, "{e}");
     assert!(e.to_string().contains("narrow[0]") && e.to_string().contains("6000"), "{e}");
     producer.abort().unwrap();
     // The rejected record leaves a gap in librdkafka's numbering, which costs the next transaction, once.
     producer.begin().unwrap();
-    producer.send(record(&tp, "after the gap")).unwrap();
+    producer.send(&record(&tp, "after the gap")).unwrap();
     if let Err(e) = producer.drain() {
         assert_eq!(e.kind(), Kind::AbortRequired, "{e}");
     }
@@ -278,7 +278,7 @@ fn try_commit(
     token: &GroupToken,
 ) -> keld::Result<()> {
     producer.begin()?;
-    producer.send(record(tp, "committed"))?;
+    producer.send(&record(tp, "committed"))?;
     producer.drain()?;
     producer.send_offsets(&[(tp.clone(), position)], token)?;
     producer.commit().map(drop)

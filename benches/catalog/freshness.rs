@@ -18,6 +18,9 @@ use super::{Options, Result};
 
 /// Versions of the events told again lie so much after those of the catch-up, milliseconds.
 const LATER: u64 = 10_000_000;
+/// Least time between two looks, whichever markers they are for: where many markers are late, looking for all of them at once
+/// would take the machine from what is measured.
+const BREATH: Duration = Duration::from_millis(1);
 /// After so long a marker is given up.
 const GIVE_UP: Duration = Duration::from_secs(20);
 
@@ -198,6 +201,7 @@ impl Pace {
 fn look(queue: &Receiver<Marker>, done: &AtomicBool, every: Duration, shows: impl Fn(&Marker) -> bool) -> Result<Seen> {
     let mut seen = Seen { times: Histogram::new_with_bounds(1, 60_000_000, 3)?, lost: 0, looks: 0 };
     let mut open: VecDeque<Marker> = VecDeque::new();
+    let mut last = Instant::now();
     loop {
         match queue.try_recv() {
             Ok(marker) => open.push_back(marker),
@@ -208,8 +212,10 @@ fn look(queue: &Receiver<Marker>, done: &AtomicBool, every: Duration, shows: imp
                     std::thread::sleep(Duration::from_millis(1));
                     continue;
                 };
-                std::thread::sleep((marker.looked + every).saturating_duration_since(Instant::now()));
+                let next = (marker.looked + every).max(last + BREATH);
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
                 marker.looked = Instant::now();
+                last = marker.looked;
                 seen.looks += 1;
                 if shows(&marker) {
                     seen.times.record(u64::try_from(marker.sent.elapsed().as_micros())?)?;

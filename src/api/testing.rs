@@ -52,6 +52,7 @@ pub(crate) fn settings() -> Settings {
         index: IndexSettings {
             interval: Duration::from_millis(20),
             catch_up_interval: seconds(1),
+            commit_interval: seconds(1),
             sync_interval: seconds(60),
         },
         topics: TopicSettings { create: true, create_sources: true, replication: -1, segment_bytes: 64 << 20 },

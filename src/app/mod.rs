@@ -140,6 +140,7 @@ fn open_table(
             queue_memory: memory.index_queue as usize,
             interval: settings.index.interval,
             catch_up_interval: settings.index.catch_up_interval,
+            commit_interval: settings.index.commit_interval,
             sync_interval: settings.index.sync_interval,
             metrics: table_metrics.clone(),
         },

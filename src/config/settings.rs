@@ -118,10 +118,12 @@ pub struct ProcessingSettings {
 /// `[index]`
 #[derive(Clone, Debug)]
 pub struct IndexSettings {
-    /// Least time between the starts of two index commits when caught up (default 20 ms).
+    /// Least time between two moments at which changes become searchable, when caught up (default 20 ms).
     pub interval: Duration,
-    /// The same while lag exceeds a second of input (default 1 s): cheaper catch-up.
+    /// The most while input waits (default 5 s): a quarter of the lag, and cheaper catch-up.
     pub catch_up_interval: Duration,
+    /// Time between two commits of the index to disk when caught up (default 1 s); until then changes are searched in memory.
+    pub commit_interval: Duration,
     /// How often the index is synced to disk for real (default 60 s); bounds the rebuild after a power loss.
     pub sync_interval: Duration,
 }

@@ -3,8 +3,10 @@
 use tantivy::schema::{Field, OwnedValue, TantivyDocument};
 use tantivy::{DateTime, Term};
 
+use super::IndexChange;
 use super::schema::Fields;
-use crate::record::{FieldType, Record, Value, render};
+use crate::Result;
+use crate::record::{FieldType, Record, Value, codec, render};
 
 /// Longest text that one term or one column entry can hold, bytes.
 pub(super) const LONGEST: usize = u16::MAX as usize - 5;
@@ -24,6 +26,22 @@ pub(super) fn key_term(fields: &Fields, key: &[u8]) -> Option<Term> {
 /// A date as the index keeps it.
 pub fn date(ms: i64) -> DateTime {
     DateTime::from_timestamp_millis(ms.clamp(*DATES.start(), *DATES.end()))
+}
+
+/// The search document of a change; `None` where nothing is to be shown, or the key cannot be indexed.
+pub(super) fn of_change(fields: &Fields, partition: u32, change: &IndexChange) -> Result<Option<TantivyDocument>> {
+    let Some(stored) = &change.stored else { return Ok(None) };
+    let record = codec::decode(stored)
+        .map_err(|e| e.within(format_args!("record {:?}", String::from_utf8_lossy(&change.key))))?;
+    if !record.is_visible() {
+        return Ok(None);
+    }
+    let document = build(fields, partition, &change.key, &record);
+    if document.is_none() {
+        let (table, bytes) = (&fields.def.name, change.key.len());
+        tracing::warn!(%table, partition, bytes, "a key is too long to be searched; its record can be read by key only");
+    }
+    Ok(document)
 }
 
 /// The search document of a record; `None` if its key cannot be indexed.

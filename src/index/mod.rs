@@ -2,18 +2,24 @@
 //!
 //! The only place that knows tantivy, but for query types that go through it.
 
+mod changes;
 mod collect;
 mod directory;
 mod document;
+mod durable;
+mod engine;
+#[cfg(test)]
+mod hammer_tests;
+mod live;
 mod open;
 mod queue;
 mod schema;
+mod slot;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod view;
-mod writer;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,8 +40,8 @@ pub use view::{ColumnValues, View};
 use crate::broker::Offset;
 use crate::record::TableDef;
 use crate::{Error, Kind, Result};
+use engine::{Engine, Shared};
 use queue::{End, Item};
-use writer::{Engine, Shared};
 
 /// The query types that [`crate::query`] builds searches from.
 pub mod syntax {
@@ -58,10 +64,12 @@ pub struct IndexOptions {
     pub writer_memory: usize,
     /// Bytes of records that may wait for the index thread before senders block.
     pub queue_memory: usize,
-    /// Least time between the starts of two commits when caught up.
+    /// Least time between two moments at which changes become visible, when caught up.
     pub interval: Duration,
-    /// The same in catch-up.
+    /// The most in catch-up.
     pub catch_up_interval: Duration,
+    /// Time between two commits to disk, when caught up.
+    pub commit_interval: Duration,
     /// Time between full syncs to disk.
     pub sync_interval: Duration,
     /// Counters of the table.
@@ -192,7 +200,7 @@ impl TableIndex {
         self.view().covered.get(&partition).map(|c| c.changelog)
     }
 
-    /// Waits until everything submitted before is visible (used after repair and rebuild, and by tests).
+    /// Waits until everything submitted before is committed and visible (used after repair and rebuild, and by tests).
     pub fn flush(&self) -> Result<()> {
         self.shared.queue.flush()
     }

@@ -37,6 +37,15 @@ pub(super) enum Next {
     End(End),
 }
 
+/// What the index thread can do something about now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heed {
+    /// That somebody waits for a commit.
+    pub(super) wanted: bool,
+    /// That somebody waits for space.
+    pub(super) short: bool,
+}
+
 /// An error that can be handed to many.
 #[derive(Clone, Debug)]
 struct Failure {
@@ -53,6 +62,8 @@ struct State {
     visible: u64,
     wanted: u64,
     waiting: usize,
+    /// Somebody has news for the thread.
+    news: bool,
     end: Option<End>,
     failure: Option<Failure>,
 }
@@ -127,8 +138,14 @@ impl Queue {
         self.progress.notify_all();
     }
 
+    /// Wakes the thread: there is news for it that did not come through the queue.
+    pub(super) fn wake(&self) {
+        self.state.lock().news = true;
+        self.work.notify_one();
+    }
+
     /// The thread's next work; waits for it until `deadline`, or as long as it takes.
-    pub(super) fn next(&self, deadline: Option<Instant>) -> Next {
+    pub(super) fn next(&self, deadline: Option<Instant>, heed: Heed) -> Next {
         let mut state = self.state.lock();
         loop {
             if state.end == Some(End::Abandon) {
@@ -140,7 +157,9 @@ impl Queue {
             if let Some(end) = state.end {
                 return Next::End(end);
             }
-            if state.wanted > state.visible || (state.waiting > 0 && state.bytes > 0) {
+            let wanted = heed.wanted && state.wanted > state.visible;
+            let short = heed.short && state.waiting > 0;
+            if std::mem::take(&mut state.news) || wanted || short {
                 return Next::Look;
             }
             match deadline {

@@ -133,6 +133,7 @@ pub(crate) fn options(dir: &FilePath) -> IndexOptions {
         queue_memory: 1 << 20,
         interval: Duration::from_millis(1),
         catch_up_interval: Duration::from_millis(20),
+        commit_interval: Duration::from_millis(50),
         sync_interval: Duration::from_secs(3600),
         metrics: Metrics::new().table("products", &["events".to_owned()]),
     }

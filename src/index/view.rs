@@ -1,14 +1,15 @@
 //! What searches see: one immutable state of the index and the positions that it covers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
-use tantivy::collector::DocSetCollector;
+use tantivy::collector::{Collector, DocSetCollector};
 use tantivy::columnar::StrColumn;
-use tantivy::query::{Query, QueryParser, TermQuery};
-use tantivy::schema::IndexRecordOption;
+use tantivy::query::{Bm25StatisticsProvider, EnableScoring, Query, QueryParser, TermQuery};
+use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::tokenizer::TextAnalyzer;
-use tantivy::{IndexReader, Searcher, SegmentReader, TantivyError, Term};
+use tantivy::{Index, IndexReader, ReloadPolicy, Searcher, SegmentReader, TantivyError, Term};
 
 use super::collect::{Matches, Ordering, Top};
 use super::schema::{Fields, KEY, PARTITION, Target};
@@ -16,10 +17,23 @@ use super::{Covered, document};
 use crate::record::{FieldType, Value};
 use crate::{Error, Kind, Result};
 
+/// An empty index of the same schema: stands in where the library asks for an index and needs none of its documents.
+#[derive(Clone)]
+pub(super) struct Blank(Searcher);
+
+impl Blank {
+    pub(super) fn new(like: &Index) -> tantivy::Result<Self> {
+        let index = Index::builder().schema(like.schema()).settings(like.settings().clone()).create_in_ram()?;
+        let reader: IndexReader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
+        Ok(Self(reader.searcher()))
+    }
+}
+
 /// One state of the index.
-#[derive(Debug)]
 pub struct View {
-    searcher: Searcher,
+    /// Segments on disk and in memory, without what newer ones have superseded.
+    readers: Vec<Arc<SegmentReader>>,
+    blank: Blank,
     /// Positions that it covers, by partition. Every document is of one of these partitions.
     pub covered: Arc<BTreeMap<u32, Covered>>,
     /// Fields of the index.
@@ -33,35 +47,55 @@ pub type ColumnValues = BTreeMap<String, Vec<Value>>;
 
 impl View {
     pub(super) fn new(
-        reader: &IndexReader,
+        readers: Vec<Arc<SegmentReader>>,
+        blank: &Blank,
         covered: &BTreeMap<u32, Covered>,
         fields: &Arc<Fields>,
         generation: u64,
     ) -> Self {
-        let (covered, fields) = (Arc::new(covered.clone()), Arc::clone(fields));
-        Self { searcher: reader.searcher(), covered, fields, generation }
+        Self {
+            readers,
+            blank: blank.clone(),
+            covered: Arc::new(covered.clone()),
+            fields: Arc::clone(fields),
+            generation,
+        }
+    }
+
+    /// What the collector makes of the documents that match. The statistics of scores are those of all segments together.
+    fn collect<C: Collector>(&self, query: &dyn Query, collector: &C) -> tantivy::Result<C::Fruit> {
+        let scoring = match collector.requires_scoring() {
+            true => EnableScoring::enabled_from_statistics_provider(self, &self.blank.0),
+            false => EnableScoring::disabled_from_searcher(&self.blank.0),
+        };
+        let weight = query.weight(scoring)?;
+        let in_segment = |(at, reader): (usize, &Arc<SegmentReader>)| {
+            collector.collect_segment(&*weight, u32::try_from(at).unwrap_or(u32::MAX), reader)
+        };
+        let fruits = self.readers.iter().enumerate().map(in_segment).collect::<tantivy::Result<_>>()?;
+        collector.merge_fruits(fruits)
     }
 
     /// Documents that can be found.
     pub fn documents(&self) -> u64 {
-        self.searcher.num_docs()
+        self.readers.iter().map(|r| u64::from(r.num_docs())).sum()
     }
 
     /// Segments that a search visits.
     pub fn segments(&self) -> usize {
-        self.searcher.segment_readers().len()
+        self.readers.len()
     }
 
     /// A parser of single terms for this index; words without a field name go to [`Fields::of_words`].
     pub fn parser(&self) -> QueryParser {
         let words = self.fields.of_words().iter().map(|t| t.field).collect();
-        QueryParser::for_index(self.searcher.index(), words)
+        QueryParser::for_index(self.blank.0.index(), words)
     }
 
     /// What cuts texts of this field into terms.
     pub fn analyzer(&self, target: &Target) -> Result<TextAnalyzer> {
         let name = if target.kind == FieldType::Keyword { "raw" } else { "default" };
-        let found = self.searcher.index().tokenizers().get(name);
+        let found = self.blank.0.index().tokenizers().get(name);
         found.ok_or_else(|| Error::internal(format!("the index has no analyzer {name}")))
     }
 
@@ -73,13 +107,13 @@ impl View {
 
     /// The first `limit` documents that match, in order, and how many match if asked.
     pub fn search(&self, query: &dyn Query, order: Ordering, limit: usize, count: bool) -> Result<Matches> {
-        self.searcher.search(query, &Top { order, limit, count }).map_err(|e| self.failed(e))
+        self.collect(query, &Top { order, limit, count }).map_err(|e| self.failed(e))
     }
 
     /// Hands the key of every document of a partition to `visit`, in no order; a key that has two documents comes twice.
     pub fn document_keys(&self, partition: u32, visit: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let mut key = Vec::new();
-        for segment in self.searcher.segment_readers() {
+        for segment in &self.readers {
             let partitions = segment.fast_fields().u64(PARTITION).map_err(|e| self.failed(e))?;
             let keys = strings(segment, KEY).map_err(|e| self.failed(e))?;
             for doc in segment.doc_ids_alive() {
@@ -102,9 +136,9 @@ impl View {
     pub fn document_values(&self, key: &[u8]) -> Result<Vec<ColumnValues>> {
         let Some(term) = document::key_term(&self.fields, key) else { return Ok(Vec::new()) };
         let query = TermQuery::new(term, IndexRecordOption::Basic);
-        let found = self.searcher.search(&query, &DocSetCollector).map_err(|e| self.failed(e))?;
+        let found = self.collect(&query, &DocSetCollector).map_err(|e| self.failed(e))?;
         let read = |address: tantivy::DocAddress| {
-            let segment = self.searcher.segment_reader(address.segment_ord);
+            let segment = &self.readers[address.segment_ord as usize];
             self.columns(segment, address.doc_id).map_err(|e| self.failed(e))
         };
         found.into_iter().map(read).collect()
@@ -122,6 +156,31 @@ impl View {
 
     fn failed(&self, e: TantivyError) -> Error {
         Error::new(Kind::Internal, format!("the index of table {} cannot answer", self.fields.def.name)).because(e)
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View")
+            .field("generation", &self.generation)
+            .field("covered", &self.covered)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Counts superseded documents until they are merged away, as the library does: of two documents neither is more right than
+/// the other, and a term must not be in more documents than there are.
+impl Bm25StatisticsProvider for View {
+    fn total_num_tokens(&self, field: Field) -> tantivy::Result<u64> {
+        self.readers.iter().map(|r| Ok(r.inverted_index(field)?.total_num_tokens())).sum()
+    }
+
+    fn total_num_docs(&self) -> tantivy::Result<u64> {
+        Ok(self.readers.iter().map(|r| u64::from(r.max_doc())).sum())
+    }
+
+    fn doc_freq(&self, term: &Term) -> tantivy::Result<u64> {
+        self.readers.iter().map(|r| Ok(u64::from(r.inverted_index(term.field())?.doc_freq(term)?))).sum()
     }
 }
 

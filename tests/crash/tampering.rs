@@ -47,6 +47,7 @@ fn index(lab: &Lab, key: &str, stored: Option<&[u8]>) {
         queue_memory: 1 << 20,
         interval: settings.index.interval,
         catch_up_interval: settings.index.catch_up_interval,
+        commit_interval: settings.index.commit_interval,
         sync_interval: settings.index.sync_interval,
         metrics: Metrics::new().table(TABLE, &sources),
     };

@@ -1,0 +1,81 @@
+//! Changes that wait, one a key: the last one counts, the first says whether a document may be there.
+
+use std::collections::hash_map::{Entry, IntoValues, Keys};
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::IndexChange;
+
+/// A change of a partition.
+#[derive(Debug)]
+pub(super) struct Changed {
+    pub(super) partition: u32,
+    pub(super) change: IndexChange,
+}
+
+/// Changes by key, and what they take.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    by_key: FxHashMap<Arc<[u8]>, Changed>,
+    bytes: usize,
+}
+
+impl Changes {
+    /// Takes a change in; returns the bytes of the one that it replaces.
+    pub(super) fn put(&mut self, partition: u32, change: IndexChange) -> usize {
+        self.bytes += change.size();
+        match self.by_key.entry(change.key.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(Changed { partition, change });
+                0
+            }
+            Entry::Occupied(mut place) => {
+                let (replaced, existed) = (place.get().change.size(), place.get().change.existed);
+                place.insert(Changed { partition, change: IndexChange { existed, ..change } });
+                self.bytes -= replaced;
+                replaced
+            }
+        }
+    }
+
+    /// Takes later changes in; returns the bytes of those that they replace.
+    pub(super) fn absorb(&mut self, later: Changes) -> usize {
+        if self.by_key.is_empty() {
+            *self = later;
+            return 0;
+        }
+        later.into_iter().map(|c| self.put(c.partition, c.change)).sum()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// Number of keys.
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// What they take while they wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Changed> {
+        self.by_key.values()
+    }
+
+    pub(super) fn keys(&self) -> Keys<'_, Arc<[u8]>, Changed> {
+        self.by_key.keys()
+    }
+}
+
+impl IntoIterator for Changes {
+    type Item = Changed;
+    type IntoIter = IntoValues<Arc<[u8]>, Changed>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.by_key.into_values()
+    }
+}

@@ -1,0 +1,275 @@
+//! The index on disk: a thread that owns the writer of the search library, and commits when it is told to.
+//!
+//! Does not own what is shown: it hands the segments of each commit back, and the index thread swaps them in.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering as Atomic;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
+use tantivy::query::TermSetQuery;
+use tantivy::{Index, IndexWriter, TantivyError, Term};
+
+use super::changes::{Changed, Changes};
+use super::engine::Shared;
+use super::schema::Fields;
+use super::slot::Slot;
+use super::{IndexOptions, document, open};
+use crate::{Error, Result, fault};
+
+/// From so many keys on one set query deletes them faster than a query each.
+const MANY_DELETES: usize = 4;
+/// Segments beyond which commits wait for merges.
+const MOST_SEGMENTS: usize = 64;
+/// How long a commit waits for merges at most.
+const MERGE_PATIENCE: Duration = Duration::from_secs(10);
+/// What the writer of the index accepts as memory, bytes.
+const WRITER_MEMORY: std::ops::RangeInclusive<usize> = 15_000_000..=4_000_000_000;
+/// Orders that may wait.
+const ORDERS: usize = 4;
+
+/// What the thread is told to do.
+enum Order {
+    /// Bring these in.
+    Write(Changes),
+    /// Remove the documents of this partition.
+    Clear(u32),
+    /// Commit with this payload, and hand the segments back.
+    Commit(String),
+    /// Bring everything to the disk for good, and end.
+    Finish,
+}
+
+/// Handle of the thread. Dropping it ends the thread without a last commit.
+pub(super) struct Durable {
+    orders: Option<Sender<Order>>,
+    replies: Receiver<Result<Vec<Slot>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Durable {
+    /// Starts the thread over an index that is open.
+    pub(super) fn start(index: Index, fields: Arc<Fields>, options: IndexOptions, shared: Arc<Shared>) -> Result<Self> {
+        let failed = |e| open::failed(&options.dir, e);
+        let writer = writer(&index, options.writer_memory).map_err(failed)?;
+        use_first_stamp(&writer, &fields);
+        // A commit that a kill cut short leaves files behind whose names carry its stamp, and stamps are given out again.
+        writer.garbage_collect_files().wait().map_err(failed)?;
+        let (orders, todo) = bounded(ORDERS);
+        // One reply to a commit, and one that tells the end.
+        let (answer, replies) = bounded(2);
+        let name = format!("writer-{}", fields.def.name);
+        let worker = Worker { index, writer, fields, options, shared, unsynced: false, synced_at: Instant::now() };
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let ending = worker.shared.clone();
+            if let Err(e) = worker.run(&todo, &answer) {
+                let _ = answer.send(Err(e));
+            }
+            ending.queue.wake();
+        })?;
+        Ok(Self { orders: Some(orders), replies, thread: Some(thread) })
+    }
+
+    fn send(&self, order: Order) -> Result<()> {
+        match &self.orders {
+            Some(orders) if orders.send(order).is_ok() => Ok(()),
+            _ => Err(self.ended()),
+        }
+    }
+
+    /// Why the thread has ended.
+    fn ended(&self) -> Error {
+        let told = self.replies.try_iter().find_map(Result::err);
+        told.unwrap_or_else(|| Error::internal("the thread that writes the index has ended"))
+    }
+
+    /// Brings changes in; they are shown after the next commit. Waits while others wait to be brought in.
+    pub(super) fn write(&self, changes: Changes) -> Result<()> {
+        if changes.is_empty() { Ok(()) } else { self.send(Order::Write(changes)) }
+    }
+
+    /// Removes the documents of a partition.
+    pub(super) fn clear(&self, partition: u32) -> Result<()> {
+        self.send(Order::Clear(partition))
+    }
+
+    /// Begins a commit of everything so far.
+    pub(super) fn commit(&self, payload: String) -> Result<()> {
+        self.send(Order::Commit(payload))
+    }
+
+    /// The segments of the commit that was begun, once it is done.
+    pub(super) fn committed(&self) -> Result<Option<Vec<Slot>>> {
+        match self.replies.try_recv() {
+            Ok(reply) => reply.map(Some),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(self.ended()),
+        }
+    }
+
+    /// Waits for the commit that was begun.
+    pub(super) fn wait(&self) -> Result<Vec<Slot>> {
+        self.replies.recv().unwrap_or_else(|_| Err(self.ended()))
+    }
+
+    /// Brings what is committed to the disk for good, and ends the thread.
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.send(Order::Finish)?;
+        self.end();
+        self.replies.try_iter().find_map(Result::err).map_or(Ok(()), Err)
+    }
+
+    fn end(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread shows in its missing replies.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Durable {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What the thread owns.
+struct Worker {
+    index: Index,
+    writer: IndexWriter,
+    fields: Arc<Fields>,
+    options: IndexOptions,
+    shared: Arc<Shared>,
+    /// There are commits that no full sync has covered.
+    unsynced: bool,
+    synced_at: Instant,
+}
+
+impl Worker {
+    fn run(mut self, orders: &Receiver<Order>, replies: &Sender<Result<Vec<Slot>>>) -> Result<()> {
+        loop {
+            match self.next(orders) {
+                Ok(Order::Write(changes)) => self.write(changes)?,
+                Ok(Order::Clear(partition)) => {
+                    self.writer.delete_term(Term::from_field_u64(self.fields.partition, u64::from(partition)));
+                }
+                Ok(Order::Commit(payload)) => {
+                    let slots = self.commit(&payload)?;
+                    // Whoever asked may have ended.
+                    let _ = replies.send(Ok(slots));
+                    self.shared.queue.wake();
+                    self.wait_for_merges()?;
+                }
+                Ok(Order::Finish) => return self.finish(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            if self.unsynced && self.synced_at.elapsed() >= self.options.sync_interval {
+                self.synced_at = Instant::now();
+                self.unsynced = !open::sync(&self.index, &self.options.dir)?;
+            }
+        }
+    }
+
+    fn next(&self, orders: &Receiver<Order>) -> std::result::Result<Order, RecvTimeoutError> {
+        if self.unsynced {
+            let left = self.options.sync_interval.saturating_sub(self.synced_at.elapsed());
+            return orders.recv_timeout(left);
+        }
+        orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
+    }
+
+    /// First the deletes of all keys that may be there, then the documents.
+    fn write(&mut self, changes: Changes) -> Result<()> {
+        let bytes = changes.bytes();
+        let old = changes.iter().filter(|c| c.change.existed);
+        let terms: Vec<Term> = old.filter_map(|c| document::key_term(&self.fields, &c.change.key)).collect();
+        if terms.len() >= MANY_DELETES {
+            self.writer.delete_query(Box::new(TermSetQuery::new(terms))).map_err(|e| self.failed(e))?;
+        } else {
+            for term in terms {
+                self.writer.delete_term(term);
+            }
+        }
+        for Changed { partition, change } in changes {
+            if let Some(document) = document::of_change(&self.fields, partition, &change)? {
+                self.writer.add_document(document).map_err(|e| self.failed(e))?;
+            }
+        }
+        self.shared.queue.release(bytes);
+        Ok(())
+    }
+
+    fn commit(&mut self, payload: &str) -> Result<Vec<Slot>> {
+        let started = Instant::now();
+        let dir = &self.options.dir;
+        let failed = |e| open::failed(dir, e);
+        fault::point("index.1_before_commit");
+        let mut prepared = self.writer.prepare_commit().map_err(failed)?;
+        fault::point("index.2_prepared");
+        prepared.set_payload(payload);
+        prepared.commit().map_err(failed)?;
+        fault::point("index.3_committed");
+        self.unsynced = true;
+        let slots = slots(&self.index, &self.fields).map_err(failed)?;
+        self.options.metrics.index_commit.observe(started.elapsed().as_secs_f64());
+        self.options.metrics.index_commits.inc();
+        self.shared.commits.fetch_add(1, Atomic::Relaxed);
+        Ok(slots)
+    }
+
+    /// Holds further commits back while merges are far behind; the queue fills and slows those who submit.
+    fn wait_for_merges(&self) -> Result<()> {
+        let started = Instant::now();
+        while self.index.searchable_segment_ids().map_err(|e| self.failed(e))?.len() > MOST_SEGMENTS {
+            if started.elapsed() > MERGE_PATIENCE {
+                tracing::warn!(table = %self.fields.def.name, "merges of the index are far behind");
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<()> {
+        let Self { writer, index, options, .. } = self;
+        // Ends the writer's threads first: no merge changes the files once the marker is written.
+        drop(writer);
+        while !open::sync(&index, &options.dir)? {}
+        Ok(())
+    }
+
+    fn failed(&self, e: TantivyError) -> Error {
+        open::failed(&self.options.dir, e)
+    }
+}
+
+/// The segments of the last commit.
+pub(super) fn slots(index: &Index, fields: &Fields) -> tantivy::Result<Vec<Slot>> {
+    index.searchable_segments()?.into_iter().map(|segment| Slot::open(segment, fields.key)).collect()
+}
+
+/// The first operation of a new writer gets the stamp of the last commit once more, and a merge that starts before the next
+/// commit takes a delete of that stamp for done in those segments whose deletes carry the stamp: their old documents would
+/// come back as twins of the new ones. A delete of nothing takes the stamp.
+fn use_first_stamp(writer: &IndexWriter, fields: &Fields) {
+    // Partitions are numbers of 32 bits.
+    writer.delete_term(Term::from_field_u64(fields.partition, u64::MAX));
+}
+
+fn writer(index: &Index, memory: usize) -> tantivy::Result<IndexWriter> {
+    let options = IndexWriterOptions::builder()
+        .num_worker_threads(1)
+        .num_merge_threads(1)
+        .memory_budget_per_thread(memory.clamp(*WRITER_MEMORY.start(), *WRITER_MEMORY.end()))
+        .build();
+    let writer: IndexWriter = index.writer_with_options(options)?;
+    let mut policy = LogMergePolicy::default();
+    policy.set_min_num_segments(8);
+    policy.set_del_docs_ratio_before_merge(0.3);
+    writer.set_merge_policy(Box::new(policy));
+    Ok(writer)
+}

@@ -1,0 +1,416 @@
+//! The index thread: takes batches, keeps the last change of every key, and decides when and where they become visible.
+//!
+//! Owns the live tier, the masks and the views. A change goes one of two ways:
+//!
+//! - **live**, while there are few: it masks the older copy of its key, stands in a small segment in memory at once, and goes
+//!   to the index on disk with the next commit, about once a second;
+//! - **bypass**, while there are many: to the index on disk only, visible with its next commit. Then the positions of the
+//!   view wait for that commit, too.
+//!
+//! When a commit is done its segments replace the old ones, and the live segments that it covers go, in one swap of the view
+//! (`INV-INDEX-2`: no reader sees a key missing or twice). What came since is masked in the new segments first.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::RwLock;
+use rustc_hash::FxHashSet;
+use tantivy::TantivyError;
+
+use super::changes::Changes;
+use super::durable::{self, Durable};
+use super::live::Live;
+use super::open::{self, Opened, Payload};
+use super::queue::{End, Heed, Item, Next, Queue};
+use super::schema::Fields;
+use super::slot::Slot;
+use super::view::{Blank, View};
+use super::{Covered, IndexBatch, IndexOptions, Observer, document};
+use crate::{Error, Result, clock, fault};
+
+/// More changes than this at a time bypass the live tier: building and merging its segments would cost more than it is worth.
+const LIVE_MOST: usize = 4_000;
+
+/// Positions by partition.
+type Positions = BTreeMap<u32, Covered>;
+
+/// What the index thread shares with those who use the index.
+pub(super) struct Shared {
+    pub(super) queue: Queue,
+    pub(super) view: ArcSwap<View>,
+    pub(super) observers: RwLock<Vec<Observer>>,
+    pub(super) commits: AtomicU64,
+}
+
+/// A commit that was begun and is not done.
+struct InFlight {
+    /// Number of the last item that it covers.
+    taken: u64,
+    /// Whether it brings what the live tier does not show: until it is done the positions of the view must wait.
+    hidden: bool,
+    /// Timestamps of what becomes visible with it.
+    oldest: Vec<i64>,
+}
+
+/// What the index thread owns.
+pub(super) struct Engine {
+    shared: Arc<Shared>,
+    fields: Arc<Fields>,
+    options: IndexOptions,
+    boot: Option<String>,
+    blank: Blank,
+    /// Segments of the last commit.
+    main: Vec<Slot>,
+    live: Live,
+    durable: Durable,
+    _lock: File,
+    /// Changes that are neither shown nor on their way to the disk.
+    fresh: Changes,
+    /// Changes that the live tier shows and that are not on their way to the disk.
+    held: Changes,
+    /// Keys of the live tier's current generation, deleted ones included.
+    current: FxHashSet<Arc<[u8]>>,
+    /// Keys of the generation that the commit under way brings to the disk.
+    previous: FxHashSet<Arc<[u8]>>,
+    in_flight: Option<InFlight>,
+    /// Something was written that no commit covers.
+    written: bool,
+    /// Some of that is not shown.
+    hidden: bool,
+    /// Positions of everything taken.
+    covered: Positions,
+    /// Positions up to which everything is shown, or is with the commit under way.
+    placed: Positions,
+    /// The positions on disk are older than those taken.
+    unwritten: bool,
+    /// Timestamps of what was taken and is not placed.
+    oldest: Vec<i64>,
+    /// Number of the last item taken.
+    taken: u64,
+    /// Positions have moved since they were placed.
+    moved: bool,
+    /// Least time between the starts of two refreshes.
+    gap: Duration,
+    refreshed_at: Option<Instant>,
+    committed_at: Option<Instant>,
+    generation: u64,
+}
+
+impl Engine {
+    /// Sets the writer and the first view up.
+    pub(super) fn new(
+        fields: Arc<Fields>,
+        options: IndexOptions,
+        boot: Option<String>,
+        opened: Opened,
+    ) -> Result<(Self, Arc<Shared>)> {
+        let Opened { index, covered, lock, .. } = opened;
+        let failed = |e| open::failed(&options.dir, e);
+        let blank = Blank::new(&index).map_err(failed)?;
+        let mut main = durable::slots(&index, &fields).map_err(failed)?;
+        let readers = main.iter_mut().map(Slot::reader).collect::<tantivy::Result<_>>().map_err(failed)?;
+        let shared = Arc::new(Shared {
+            queue: Queue::new(options.queue_memory),
+            view: ArcSwap::from_pointee(View::new(readers, &blank, &covered, &fields, 0)),
+            observers: RwLock::default(),
+            commits: AtomicU64::new(0),
+        });
+        let live = Live::new(&index, fields.key);
+        let durable = Durable::start(index, fields.clone(), options.clone(), shared.clone())?;
+        let engine = Self {
+            shared: Arc::clone(&shared),
+            fields,
+            boot,
+            blank,
+            main,
+            live,
+            durable,
+            _lock: lock,
+            fresh: Changes::default(),
+            held: Changes::default(),
+            current: FxHashSet::default(),
+            previous: FxHashSet::default(),
+            in_flight: None,
+            written: false,
+            hidden: false,
+            placed: covered.clone(),
+            covered,
+            unwritten: false,
+            oldest: Vec::new(),
+            taken: 0,
+            moved: false,
+            gap: options.interval,
+            refreshed_at: None,
+            committed_at: None,
+            generation: 0,
+            options,
+        };
+        Ok((engine, shared))
+    }
+
+    /// Works until it is asked to end, or fails.
+    pub(super) fn run(mut self) -> Result<()> {
+        loop {
+            let heed =
+                Heed { wanted: self.in_flight.is_none(), short: !(self.fresh.is_empty() && self.held.is_empty()) };
+            match self.shared.queue.next(self.deadline(), heed) {
+                Next::Items(items, last) => {
+                    self.taken = last;
+                    for item in items {
+                        self.take(item)?;
+                    }
+                }
+                Next::Look => {}
+                Next::End(End::Abandon) => return Ok(()),
+                Next::End(End::Close) => return self.finish(),
+            }
+            if let Some(main) = self.durable.committed()? {
+                self.swap(main)?;
+            }
+            if heed.short && self.shared.queue.is_short() {
+                self.spill()?;
+            }
+            if self.shared.queue.is_wanted() && self.in_flight.is_none() {
+                self.commit()?;
+            } else if self.refresh_at().is_some_and(|at| Instant::now() >= at) {
+                self.refresh()?;
+            }
+            if self.commit_at().is_some_and(|at| Instant::now() >= at) {
+                self.commit()?;
+            }
+        }
+    }
+
+    /// Until when nothing has to be done if nothing comes in.
+    fn deadline(&self) -> Option<Instant> {
+        [self.refresh_at(), self.commit_at()].into_iter().flatten().min()
+    }
+
+    /// Whether what is fresh must go the long way.
+    fn must_bypass(&self) -> bool {
+        self.hidden || self.fresh.len() > LIVE_MOST
+    }
+
+    /// When the next refresh may start, counted from the start of the last one; `None` if there is nothing to show.
+    fn refresh_at(&self) -> Option<Instant> {
+        let something = self.moved || !self.fresh.is_empty() || self.hidden;
+        // On the long way one commit follows the other.
+        let possible = something && !(self.must_bypass() && self.in_flight.is_some());
+        possible.then(|| self.refreshed_at.map_or_else(Instant::now, |at| at + self.gap))
+    }
+
+    /// When the live tier's content is to be brought to the disk; `None` if there is none.
+    fn commit_at(&self) -> Option<Instant> {
+        let due = (self.written || !self.held.is_empty()) && self.in_flight.is_none();
+        due.then(|| self.committed_at.map_or_else(Instant::now, |at| at + self.options.commit_interval))
+    }
+
+    fn take(&mut self, item: Item) -> Result<()> {
+        match item {
+            Item::Batch(batch, size) => self.take_batch(*batch, size),
+            Item::Clear(partition) => self.clear(partition),
+        }
+    }
+
+    fn take_batch(&mut self, batch: IndexBatch, size: usize) -> Result<()> {
+        self.gap = self.gap_after(&batch);
+        let before = self.fresh.bytes();
+        let partition = batch.partition;
+        for change in batch.changes {
+            self.fresh.put(partition, change);
+        }
+        // What the batch took beside its changes, and what its changes have replaced.
+        self.shared.queue.release((before + size).saturating_sub(self.fresh.bytes()));
+        let covered = self.covered.entry(partition).or_default();
+        covered.changelog = batch.changelog;
+        covered.sources.extend(batch.sources);
+        self.oldest.extend(batch.oldest_ms);
+        self.moved = true;
+        if self.fresh.bytes() + self.held.bytes() > self.options.queue_memory / 2 {
+            self.spill()?;
+        }
+        Ok(())
+    }
+
+    /// The least time between the starts of two refreshes from now on. While input waits, the index follows the lag: a quarter
+    /// of it more is not felt, and what is written less often is coalesced better.
+    fn gap_after(&self, batch: &IndexBatch) -> Duration {
+        let (least, most) = (self.options.interval, self.options.catch_up_interval);
+        match (batch.catching_up, batch.oldest_ms) {
+            (false, _) => least,
+            (true, None) => most,
+            (true, Some(oldest)) => {
+                let lag = u64::try_from(clock::now_ms().saturating_sub(oldest)).unwrap_or(0);
+                Duration::from_millis(lag / 4).clamp(least, most)
+            }
+        }
+    }
+
+    fn clear(&mut self, partition: u32) -> Result<()> {
+        self.spill()?;
+        self.durable.clear(partition)?;
+        self.covered.remove(&partition);
+        (self.written, self.hidden, self.moved) = (true, true, true);
+        Ok(())
+    }
+
+    /// Gives what waits to the index on disk before its time.
+    fn spill(&mut self) -> Result<()> {
+        self.hidden |= !self.fresh.is_empty();
+        let (mut all, fresh) = (std::mem::take(&mut self.held), std::mem::take(&mut self.fresh));
+        let replaced = all.absorb(fresh);
+        self.shared.queue.release(replaced);
+        self.written |= !all.is_empty();
+        self.durable.write(all)
+    }
+
+    /// Makes visible what was taken, or begins to.
+    fn refresh(&mut self) -> Result<()> {
+        if self.must_bypass() {
+            return self.commit();
+        }
+        self.refreshed_at = Some(Instant::now());
+        let fresh = std::mem::take(&mut self.fresh);
+        if !fresh.is_empty() {
+            self.show(&fresh).map_err(|e| self.failed(e))??;
+            self.current.extend(fresh.keys().cloned());
+            let replaced = self.held.absorb(fresh);
+            self.shared.queue.release(replaced);
+        }
+        self.place();
+        let oldest = std::mem::take(&mut self.oldest);
+        self.publish(&oldest)?;
+        self.live.merge().map_err(|e| self.failed(e))
+    }
+
+    /// Brings changes into the live tier.
+    fn show(&mut self, fresh: &Changes) -> tantivy::Result<Result<()>> {
+        let mut documents = Vec::with_capacity(fresh.len());
+        // A document that a hidden change removes is shown still.
+        let any = self.in_flight.as_ref().is_some_and(|f| f.hidden);
+        for changed in fresh.iter() {
+            if changed.change.existed || any {
+                self.kill(&changed.change.key)?;
+            }
+            match document::of_change(&self.fields, changed.partition, &changed.change) {
+                Ok(document) => documents.extend(document),
+                Err(e) => return Ok(Err(e)),
+            }
+        }
+        self.live.add(documents)?;
+        fault::point("index.5_live_built");
+        Ok(Ok(()))
+    }
+
+    /// Masks the one document that a key may have.
+    fn kill(&mut self, key: &Arc<[u8]>) -> tantivy::Result<()> {
+        let Some(term) = document::key_term(&self.fields, key) else { return Ok(()) };
+        let generation = self.live.generation();
+        if self.current.contains(key) {
+            self.live.kill(&term, generation)?;
+        } else if self.previous.contains(key) {
+            self.live.kill(&term, generation - 1)?;
+        } else {
+            kill_in(&mut self.main, &term)?;
+        }
+        Ok(())
+    }
+
+    fn place(&mut self) {
+        self.placed.clone_from(&self.covered);
+        self.moved = false;
+        self.unwritten = true;
+    }
+
+    /// Begins a commit of everything taken. Nothing may be in flight.
+    fn commit(&mut self) -> Result<()> {
+        let now = Instant::now();
+        self.refreshed_at = Some(now);
+        self.spill()?;
+        self.place();
+        let oldest = std::mem::take(&mut self.oldest);
+        if !self.written {
+            // Without new documents only the positions in memory move: what is on disk covers less, and that is true.
+            self.publish(&oldest)?;
+            self.shared.queue.seen(self.taken);
+            return Ok(());
+        }
+        self.committed_at = Some(now);
+        self.durable.commit(Payload::new(self.boot.as_deref(), &self.fields, &self.covered).text()?)?;
+        self.unwritten = false;
+        self.previous = std::mem::take(&mut self.current);
+        self.live.next_generation();
+        self.in_flight = Some(InFlight { taken: self.taken, hidden: self.hidden, oldest });
+        (self.written, self.hidden) = (false, false);
+        Ok(())
+    }
+
+    /// Replaces the segments by those of the commit that is done.
+    fn swap(&mut self, main: Vec<Slot>) -> Result<()> {
+        let Some(done) = self.in_flight.take() else { return Err(Error::internal("a commit that nobody began")) };
+        self.main = main;
+        self.live.drop_older();
+        self.previous.clear();
+        for term in self.current.iter().filter_map(|key| document::key_term(&self.fields, key)) {
+            kill_in(&mut self.main, &term).map_err(|e| open::failed(&self.options.dir, e))?;
+        }
+        self.publish(&done.oldest)?;
+        self.shared.queue.seen(done.taken);
+        Ok(())
+    }
+
+    /// Shows what is there now. The positions move on only if nothing below them is hidden.
+    fn publish(&mut self, oldest: &[i64]) -> Result<()> {
+        self.generation += 1;
+        let main = self.main.iter_mut().map(Slot::reader).collect::<tantivy::Result<Vec<_>>>();
+        let mut readers = main.map_err(|e| self.failed(e))?;
+        readers.extend(self.live.readers().map_err(|e| open::failed(&self.options.dir, e))?);
+        let waits = self.in_flight.as_ref().is_some_and(|f| f.hidden);
+        let before = self.shared.view.load();
+        let covered = if waits { &*before.covered } else { &self.placed };
+        let view = View::new(readers, &self.blank, covered, &self.fields, self.generation);
+        self.shared.view.store(Arc::new(view));
+        fault::point("index.4_published");
+        for observer in self.shared.observers.read().iter() {
+            observer(covered);
+        }
+        let now = clock::now_ms();
+        for oldest in oldest {
+            #[expect(clippy::cast_precision_loss, reason = "a duration in milliseconds")]
+            self.options.metrics.visible_after.observe((now - oldest).max(0) as f64 / 1000.0);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<()> {
+        if self.in_flight.is_some() {
+            let main = self.durable.wait()?;
+            self.swap(main)?;
+        }
+        self.written |= self.unwritten || self.moved;
+        self.commit()?;
+        if self.in_flight.is_some() {
+            let main = self.durable.wait()?;
+            self.swap(main)?;
+        }
+        self.durable.finish()
+    }
+
+    fn failed(&self, e: TantivyError) -> Error {
+        open::failed(&self.options.dir, e)
+    }
+}
+
+/// Masks the document of a key in the segment that has it.
+fn kill_in(slots: &mut [Slot], key: &tantivy::Term) -> tantivy::Result<()> {
+    for slot in slots {
+        if slot.kill(key)? {
+            break;
+        }
+    }
+    Ok(())
+}

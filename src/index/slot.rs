@@ -1,0 +1,81 @@
+//! One segment of the index, on disk or in memory, with the documents in it that newer ones have superseded.
+
+use std::sync::Arc;
+
+use tantivy::directory::OwnedBytes;
+use tantivy::fastfield::{AliveBitSet, write_alive_bitset};
+use tantivy::index::{InvertedIndexReader, Segment};
+use tantivy::schema::{Field, IndexRecordOption};
+use tantivy::{BitSet, DocSet, SegmentReader, TERMINATED, Term};
+
+/// A segment and its mask. Holding the segment keeps its files.
+pub(super) struct Slot {
+    segment: Segment,
+    /// Keys of the segment's documents.
+    keys: Arc<InvertedIndexReader>,
+    /// As it was written: without the documents that the segment's own deletes cover.
+    whole: Arc<SegmentReader>,
+    /// Documents that are not superseded since.
+    alive: BitSet,
+    /// As it is shown.
+    shown: Arc<SegmentReader>,
+    /// Whether `shown` is older than `alive`.
+    dirty: bool,
+}
+
+impl Slot {
+    /// Opens a segment whose documents have their keys in `key`.
+    pub(super) fn open(segment: Segment, key: Field) -> tantivy::Result<Self> {
+        let whole = Arc::new(SegmentReader::open(&segment)?);
+        Ok(Self {
+            keys: whole.inverted_index(key)?,
+            alive: BitSet::with_max_value_and_full(whole.max_doc()),
+            shown: whole.clone(),
+            dirty: false,
+            whole,
+            segment,
+        })
+    }
+
+    /// Masks the document of a key; false if there is none to mask.
+    pub(super) fn kill(&mut self, key: &Term) -> tantivy::Result<bool> {
+        let Some(info) = self.keys.get_term_info(key)? else { return Ok(false) };
+        let mut postings = self.keys.read_postings_from_terminfo(&info, IndexRecordOption::Basic)?;
+        let mut doc = postings.doc();
+        while doc != TERMINATED {
+            if self.alive.contains(doc) && !self.whole.is_deleted(doc) {
+                self.alive.remove(doc);
+                self.dirty = true;
+                return Ok(true);
+            }
+            doc = postings.advance();
+        }
+        Ok(false)
+    }
+
+    /// The segment without what is masked by now.
+    pub(super) fn reader(&mut self) -> tantivy::Result<Arc<SegmentReader>> {
+        if self.dirty {
+            self.shown = Arc::new(SegmentReader::open_with_custom_alive_set(&self.segment, Some(self.mask()?))?);
+            self.dirty = false;
+        }
+        Ok(self.shown.clone())
+    }
+
+    /// The segment, to be merged with others.
+    pub(super) fn segment(&self) -> Segment {
+        self.segment.clone()
+    }
+
+    /// The mask, to be merged with.
+    pub(super) fn mask(&self) -> tantivy::Result<AliveBitSet> {
+        let mut bytes = Vec::new();
+        write_alive_bitset(&self.alive, &mut bytes)?;
+        Ok(AliveBitSet::open(OwnedBytes::new(bytes)))
+    }
+
+    /// Whether every document is masked.
+    pub(super) fn is_empty(&self) -> bool {
+        self.alive.len() == 0
+    }
+}
