@@ -173,7 +173,7 @@ async fn wait_for(
             Err(_) => {}
         }
         if Instant::now() >= deadline {
-            let reached = task().map_or(0, |view| stage.of(&view.progress(), &demand.topic));
+            let reached = task().map_or(0, |view| view.look(|p| stage.of(p, &demand.topic)));
             return Err(late(demand, stage, reached, timeout));
         }
     }
@@ -278,7 +278,7 @@ pub(crate) fn lag_events(view: &TaskView) -> i64 {
 /// This is the age of what was applied, not the time that the oldest unread event waits, which nobody knows before it is
 /// read: after a pause of the producers it is too pessimistic for the moment until the first event is applied.
 pub(crate) fn lag_ms(view: &TaskView, now_ms: i64) -> i64 {
-    if lag_events(view) <= 0 { 0 } else { now_ms.saturating_sub(view.progress().last_event_ms).max(0) }
+    if lag_events(view) <= 0 { 0 } else { now_ms.saturating_sub(view.look(|p| p.last_event_ms)).max(0) }
 }
 
 /// Refuses a task that is behind by more than `max_lag`. What looks stale gets a quarter of a second to apply something

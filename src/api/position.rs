@@ -51,7 +51,7 @@ impl Coverage {
     pub(crate) fn applied(instance: &str, views: &[Arc<TaskView>]) -> Self {
         let mut coverage = Self::of(instance, views);
         for view in views {
-            coverage.position.add(view.partition, &view.progress().applied);
+            view.look(|p| coverage.position.add(view.partition, &p.applied));
         }
         coverage
     }

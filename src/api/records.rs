@@ -17,7 +17,12 @@ use super::position::Coverage;
 use super::problem::{Problem, Reason};
 use crate::query::Table;
 use crate::record::{codec, render};
+use crate::store::Store;
 use crate::task::TaskView;
+
+/// So many keys are looked up where the request is served, as long as memory has them: that takes a microsecond each, and handing
+/// the work to another thread takes more.
+const PEEK_MOST: usize = 4;
 
 /// Parameters of a read by key.
 #[derive(Debug, IntoParams)]
@@ -185,7 +190,14 @@ async fn read(
     let needed = || partitions.iter().map(|p| table.task(*p).ok_or_else(|| freshness::no_owner(*p))).collect();
     let views = freshness::admit(&table, &freshness, Stage::Applied, max_lag, needed).await?;
     let coverage = Coverage::applied(ctx.instance(), &views);
-    let records = ctx.lookups.run(move || fetch(&table, &views, &keys, fields.as_deref())).await?;
+    if keys.len() <= PEEK_MOST
+        && let Some(records) = fetch(&table, &views, &keys, fields.as_deref(), &Store::peek)?
+    {
+        return Ok((coverage, records));
+    }
+    let get = |store: &Store, keys: &[&[u8]]| store.get_many(keys).map(Some);
+    let job = move || fetch(&table, &views, &keys, fields.as_deref(), &get);
+    let records = ctx.lookups.run(job).await?.unwrap_or_default();
     Ok((coverage, records))
 }
 
@@ -200,13 +212,18 @@ fn partitions_of(table: &Table, keys: &[String]) -> Vec<u32> {
     partitions
 }
 
-/// Reads from the stores; blocking. A key that may be anywhere is taken from the first partition that shows it.
+/// Looks keys up in a store; `None` where it would have to wait and may not.
+type Get<'a> = &'a dyn Fn(&Store, &[&[u8]]) -> crate::Result<Option<Vec<Option<Vec<u8>>>>>;
+
+/// Reads from the stores, as far as `get` goes: `None` where it declines. A key that may be anywhere is taken from the first
+/// partition that shows it.
 fn fetch(
     table: &Table,
     views: &[Arc<TaskView>],
     keys: &[String],
     fields: Option<&[String]>,
-) -> Result<Vec<Option<Map<String, Value>>>, Problem> {
+    get: Get<'_>,
+) -> Result<Option<Vec<Option<Map<String, Value>>>>, Problem> {
     let mut records: Vec<Option<Map<String, Value>>> = vec![None; keys.len()];
     for view in views {
         let store = view.store().ok_or_else(|| freshness::no_owner(view.partition))?;
@@ -216,14 +233,15 @@ fn fetch(
         };
         let asked: Vec<usize> = (0..keys.len()).filter(|i| records[*i].is_none() && here(&keys[*i])).collect();
         let asked_keys: Vec<&[u8]> = asked.iter().map(|i| keys[*i].as_bytes()).collect();
-        for (i, stored) in asked.iter().zip(store.get_many(&asked_keys)?) {
+        let Some(found) = get(&store, &asked_keys)? else { return Ok(None) };
+        for (i, stored) in asked.iter().zip(found) {
             if let Some(bytes) = stored {
                 let record = codec::decode(&bytes)?;
                 records[*i] = render::json(&table.def, keys[*i].as_bytes(), &record, fields);
             }
         }
     }
-    Ok(records)
+    Ok(Some(records))
 }
 
 #[cfg(test)]

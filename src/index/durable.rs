@@ -27,6 +27,9 @@ const MOST_SEGMENTS: usize = 64;
 const MERGE_PATIENCE: Duration = Duration::from_secs(10);
 /// What the writer of the index accepts as memory, bytes.
 const WRITER_MEMORY: std::ops::RangeInclusive<usize> = 15_000_000..=4_000_000_000;
+/// Threads that build segments. One commit makes as many segments; but in catch-up, when the commit thread has nothing left to do,
+/// one thread alone would take twice as long to index what was coalesced.
+const WORKERS: usize = 2;
 /// Orders that may wait.
 const ORDERS: usize = 4;
 
@@ -262,9 +265,9 @@ fn use_first_stamp(writer: &IndexWriter, fields: &Fields) {
 
 fn writer(index: &Index, memory: usize) -> tantivy::Result<IndexWriter> {
     let options = IndexWriterOptions::builder()
-        .num_worker_threads(1)
+        .num_worker_threads(WORKERS)
         .num_merge_threads(1)
-        .memory_budget_per_thread(memory.clamp(*WRITER_MEMORY.start(), *WRITER_MEMORY.end()))
+        .memory_budget_per_thread((memory / WORKERS).clamp(*WRITER_MEMORY.start(), *WRITER_MEMORY.end()))
         .build();
     let writer: IndexWriter = index.writer_with_options(options)?;
     let mut policy = LogMergePolicy::default();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rocksdb::{ColumnFamilyDescriptor, DB, Direction, IteratorMode, ReadOptions, WriteBatch};
+use rocksdb::{ColumnFamilyDescriptor, DB, Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier, WriteBatch};
 
 use super::layout;
 use super::position::Position;
@@ -66,7 +66,7 @@ impl Store {
     }
 
     fn failed(&self, what: &str, e: rocksdb::Error) -> Error {
-        let kind = if e.kind() == rocksdb::ErrorKind::Corruption { Kind::Corrupt } else { Kind::Storage };
+        let kind = if e.kind() == ErrorKind::Corruption { Kind::Corrupt } else { Kind::Storage };
         Error::new(kind, format!("{what} in the store {}", self.dir.display())).because(e).advise(match kind {
             Kind::Corrupt => "start with --rebuild: the store is then restored from its changelog",
             _ => "check the disk's space and health; the changelog has everything that was committed",
@@ -76,6 +76,23 @@ impl Store {
     /// The stored bytes of a record.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         self.db.get_cf(&self.family(RECORDS)?, key).map_err(|e| self.failed("reading", e))
+    }
+
+    /// The stored bytes of a few records, in the order asked, where memory has them; `None` if the disk would have to be read.
+    /// Never waits.
+    pub fn peek(&self, keys: &[&[u8]]) -> Result<Option<Vec<Option<Vec<u8>>>>> {
+        let family = self.family(RECORDS)?;
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::BlockCache);
+        let mut out = Vec::with_capacity(keys.len());
+        for key in keys {
+            match self.db.get_cf_opt(&family, key, &options) {
+                Ok(found) => out.push(found),
+                Err(e) if e.kind() == ErrorKind::Incomplete => return Ok(None),
+                Err(e) => return Err(self.failed("reading", e)),
+            }
+        }
+        Ok(Some(out))
     }
 
     /// The stored bytes of many records, in the order asked.
@@ -202,7 +219,7 @@ fn opening(dir: &Path, e: rocksdb::Error) -> Error {
             .because(e)
             .advise("stop the other Keld, or give this one its own instance.data_dir");
     }
-    if e.kind() == rocksdb::ErrorKind::Corruption {
+    if e.kind() == ErrorKind::Corruption {
         return Error::new(Kind::Corrupt, format!("the store {} is damaged", dir.display()))
             .because(e)
             .advise("start with --rebuild: it is then restored from its changelog");

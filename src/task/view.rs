@@ -167,6 +167,10 @@ impl TaskView {
     pub fn progress(&self) -> Progress {
         self.progress.borrow().clone()
     }
+    /// What `f` takes from the current progress, without a copy of all of it. It must be quick: a writer may wait.
+    pub fn look<T>(&self, f: impl FnOnce(&Progress) -> T) -> T {
+        f(&self.progress.borrow())
+    }
     /// A receiver that wakes at every change of the progress.
     pub fn watch(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()

@@ -44,6 +44,11 @@ fn abort_at(on: On, point: &str, arrival: u32, workload: &Workload) {
             small_commits(&mut lab);
             arrival + PARTITIONS
         }
+        // The index is committed now and then only: a few times while the backlog lasts.
+        "index.1_before_commit" | "index.2_prepared" | "index.3_committed" => {
+            small_commits(&mut lab);
+            arrival.div_ceil(2).min(3)
+        }
         _ => {
             small_commits(&mut lab);
             arrival
@@ -63,6 +68,7 @@ fn small_commits(lab: &mut Lab) {
     lab.sets.push("processing.commit_bytes=64KiB".into());
     lab.sets.push("index.interval=1ms".into());
     lab.sets.push("index.catch_up_interval=1ms".into());
+    lab.sets.push("index.commit_interval=10ms".into());
 }
 
 /// Waits for the abort, and proves that it was this one.
