@@ -59,7 +59,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 20)]
     pub(crate) seconds: u64,
     /// Freshness: seconds at the same rate before the first marker.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 30)]
     pub(crate) warm_up: u64,
     /// Freshness: milliseconds between two markers.
     #[arg(long, default_value_t = 25)]

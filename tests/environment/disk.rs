@@ -158,3 +158,8 @@ fn full_while_running(on: On) {
 fn on_the_embedded_log_a_disk_that_fills_up_ends_the_instance_and_loses_nothing() {
     full_while_running(On::Local);
 }
+
+#[test]
+fn on_kafka_a_disk_that_fills_up_ends_the_instance_and_loses_nothing() {
+    full_while_running(On::Kafka);
+}
