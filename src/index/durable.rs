@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use tantivy::directory::{Directory, META_LOCK};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::query::TermSetQuery;
 use tantivy::{Index, IndexWriter, TantivyError, Term};
@@ -25,9 +26,9 @@ const MANY_DELETES: usize = 4;
 const MOST_SEGMENTS: usize = 64;
 /// How long a commit waits for merges at most.
 const MERGE_PATIENCE: Duration = Duration::from_secs(10);
-/// What the writer of the index accepts as memory, bytes.
+/// What a thread of the index's writer accepts as memory, bytes.
 const WRITER_MEMORY: std::ops::RangeInclusive<usize> = 15_000_000..=4_000_000_000;
-/// Threads that build segments. One commit makes as many segments; but in catch-up, when the commit thread has nothing left to do,
+/// Threads that build segments, where there is memory for them. One commit makes as many segments; but in catch-up, when the commit thread has nothing left to do,
 /// one thread alone would take twice as long to index what was coalesced.
 const WORKERS: usize = 2;
 /// Orders that may wait.
@@ -66,11 +67,12 @@ impl Durable {
         let name = format!("writer-{}", fields.def.name);
         let worker = Worker { index, writer, fields, options, shared, unsynced: false, synced_at: Instant::now() };
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            let ending = worker.shared.clone();
+            let _last = Ending(worker.shared.clone());
+            // Dropped before: whoever is woken finds that there will be no answer.
+            let answer = answer;
             if let Err(e) = worker.run(&todo, &answer) {
                 let _ = answer.send(Err(e));
             }
-            ending.queue.wake();
         })?;
         Ok(Self { orders: Some(orders), replies, thread: Some(thread) })
     }
@@ -136,6 +138,15 @@ impl Durable {
 impl Drop for Durable {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Wakes the index thread when the thread ends, be it by a panic.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.queue.wake();
     }
 }
 
@@ -250,8 +261,10 @@ impl Worker {
     }
 }
 
-/// The segments of the last commit.
+/// The segments of the last commit. Under the lock that keeps a merge, which may end just now, from removing their files before
+/// they are open.
 pub(super) fn slots(index: &Index, fields: &Fields) -> tantivy::Result<Vec<Slot>> {
+    let _files_stay = index.directory().acquire_lock(&META_LOCK)?;
     index.searchable_segments()?.into_iter().map(|segment| Slot::open(segment, fields.key)).collect()
 }
 
@@ -264,10 +277,11 @@ fn use_first_stamp(writer: &IndexWriter, fields: &Fields) {
 }
 
 fn writer(index: &Index, memory: usize) -> tantivy::Result<IndexWriter> {
+    let workers = (memory / *WRITER_MEMORY.start()).clamp(1, WORKERS);
     let options = IndexWriterOptions::builder()
-        .num_worker_threads(WORKERS)
+        .num_worker_threads(workers)
         .num_merge_threads(1)
-        .memory_budget_per_thread((memory / WORKERS).clamp(*WRITER_MEMORY.start(), *WRITER_MEMORY.end()))
+        .memory_budget_per_thread((memory / workers).clamp(*WRITER_MEMORY.start(), *WRITER_MEMORY.end()))
         .build();
     let writer: IndexWriter = index.writer_with_options(options)?;
     let mut policy = LogMergePolicy::default();

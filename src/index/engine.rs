@@ -206,7 +206,9 @@ impl Engine {
     /// When the live tier's content is to be brought to the disk; `None` if there is none.
     fn commit_at(&self) -> Option<Instant> {
         let due = (self.written || !self.held.is_empty()) && self.in_flight.is_none();
-        due.then(|| self.committed_at.map_or_else(Instant::now, |at| at + self.options.commit_interval))
+        // On the long way commits keep the rhythm of refreshes.
+        let gap = if self.hidden { self.options.commit_interval.max(self.gap) } else { self.options.commit_interval };
+        due.then(|| self.committed_at.map_or_else(Instant::now, |at| at + gap))
     }
 
     fn take(&mut self, item: Item) -> Result<()> {

@@ -108,7 +108,8 @@ impl Merger {
             tasks: BTreeMap::new(),
             stores: BTreeMap::new(),
             overlay: Overlay::new(parts.cache_bytes),
-            batch_bytes: parts.batch_bytes,
+            // What is pinned must leave the cache room, or looking for something to drop would take all its time.
+            batch_bytes: parts.batch_bytes.min(parts.cache_bytes / 2),
             max_record: parts.max_record,
             token: None,
             seq: 0,
