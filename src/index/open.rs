@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tantivy::directory::error::LockError;
@@ -21,6 +22,9 @@ use crate::broker::Offset;
 use crate::{Error, Kind, Result};
 
 const LOCK: &str = ".keld.lock";
+/// How long a lock may outlive its holder: a process that was killed is still being taken down, or has a child that was forked
+/// off and has not begun its own program yet, which holds the lock as well.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const META: &str = "meta.json";
 const MANAGED: &str = ".managed.json";
 /// Holds the hash of the `meta.json` whose files are all on disk.
@@ -96,10 +100,14 @@ pub(super) fn open(fields: &Fields, dir: &Path, boot: Option<&str>) -> Result<Op
 fn lock(dir: &Path) -> Result<File> {
     let options = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK));
     let file = options.map_err(|e| trouble(dir, "cannot be locked").because(e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(in_use(dir)),
-        Err(TryLockError::Error(e)) => Err(trouble(dir, "cannot be locked").because(e)),
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOCK_PATIENCE / 50),
+            Err(TryLockError::WouldBlock) => return Err(in_use(dir)),
+            Err(TryLockError::Error(e)) => return Err(trouble(dir, "cannot be locked").because(e)),
+        }
     }
 }
 
@@ -112,14 +120,20 @@ fn create(fields: &Fields, dir: &Path) -> tantivy::Result<Index> {
     Index::builder().schema(fields.schema.clone()).settings(settings).open_or_create(SoftDirectory::open(dir)?)
 }
 
-/// Removes everything but the lock.
+/// Removes everything but the lock. What is gone by itself is no trouble: threads of a writer that was just dropped in this
+/// process may still be removing files that nobody needs.
 fn empty(dir: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_name() == LOCK {
             continue;
         }
-        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+        let is_dir = entry.file_type()?.is_dir();
+        let removed = if is_dir { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+        match removed {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
     }
     Ok(())
 }

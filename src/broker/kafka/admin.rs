@@ -22,6 +22,8 @@ use crate::{Error, Kind, Result};
 
 /// How long a coordinator may keep silent before another client asks.
 const SILENCE: Duration = Duration::from_secs(5);
+/// How long too few brokers for a topic's replicas may be a passing matter.
+const BROKERS_RETURN: Duration = Duration::from_secs(10);
 /// Pause between two looks at something that is about to change.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// A topic that exists in any cluster that has a group; only asked for, never written.
@@ -146,14 +148,20 @@ impl Admin {
         for (key, value) in &spec.settings {
             topic = topic.set(key, value);
         }
-        let results = wait(self.admin.create_topics([&topic], &patient()));
-        for result in results.map_err(|e| error(format!("creating topic {name}"), e))? {
+        let deadline = Instant::now() + BROKERS_RETURN;
+        loop {
+            let results = wait(self.admin.create_topics([&topic], &patient()));
+            let result = results.map_err(|e| error(format!("creating topic {name}"), e))?.pop();
             match result {
-                Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
-                Err((_, code)) => return Err(topic_error("creating topic", name, code)),
+                None | Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => return self.await_leaders(name),
+                // Only brokers count whose heartbeats the controller has heard lately: in a cluster that starts, or is very
+                // busy, that may be none for a moment.
+                Some(Err((_, Code::InvalidReplicationFactor))) if Instant::now() < deadline => {
+                    thread::sleep(LOOK_AGAIN * 10)
+                }
+                Some(Err((_, code))) => return Err(topic_error("creating topic", name, code)),
             }
         }
-        self.await_leaders(name)
     }
 
     fn await_leaders(&self, name: &str) -> Result<()> {
