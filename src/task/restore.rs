@@ -44,16 +44,18 @@ impl Changelog<'_> {
             return Ok(());
         }
         let mut reader = self.broker.reader(&self.tp, plan.from)?;
-        let (mut stretch, mut quiet) = (Stretch { next: plan.from, ..Stretch::default() }, Instant::now());
+        let mut stretch = Stretch { next: plan.from, ..Stretch::default() };
+        let (mut quiet, mut told) = (Instant::now(), Instant::now());
         loop {
             let progress = reader.read(STRETCH, Duration::from_millis(200), &mut |m| {
                 stretch.next = m.offset + 1;
                 stretch.push(m.key, m.payload);
             })?;
             match progress {
-                Progress::Records(0) if quiet.elapsed() > SLOW => {
-                    quiet = Instant::now();
-                    tracing::info!(changelog = %self.tp, at = stretch.next, to = plan.to, "waiting for an open transaction to end");
+                Progress::Records(0) if told.elapsed() > SLOW => {
+                    told = Instant::now();
+                    let waited = quiet.elapsed().as_secs();
+                    tracing::info!(changelog = %self.tp, at = stretch.next, to = plan.to, waited, "waiting for an open transaction to end; if it takes longer than transaction.timeout.ms, `kafka-transactions.sh find-hanging` tells why");
                 }
                 Progress::Records(_) => {}
                 // Trailing control records have no handed-out record behind them: the end itself is the position.
@@ -66,7 +68,7 @@ impl Changelog<'_> {
             {
                 let next = stretch.next;
                 visit(std::mem::replace(&mut stretch, Stretch { next, ..Stretch::default() }))?;
-                quiet = Instant::now();
+                (quiet, told) = (Instant::now(), Instant::now());
             }
             if done {
                 return Ok(());

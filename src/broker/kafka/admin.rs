@@ -26,6 +26,9 @@ const SILENCE: Duration = Duration::from_secs(5);
 const BROKERS_RETURN: Duration = Duration::from_secs(10);
 /// Pause between two looks at something that is about to change.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// What to look at when a group's offsets are not told for long.
+const NO_OFFSETS: &str = "is the broker running? if it is, a transaction without an end may hold the offsets back: \
+     `kafka-transactions.sh find-hanging` names it (Kafka 4.3 and 4.4 can lose an end when a broker restarts, KAFKA-20734)";
 /// A topic that exists in any cluster that has a group; only asked for, never written.
 const SOME_TOPIC: &str = "__consumer_offsets";
 
@@ -220,7 +223,7 @@ impl Admin {
                     }
                     // Else a transaction is about to be decided, or the coordinator moves: soon there is an answer.
                     if Instant::now() >= deadline {
-                        return Err(e);
+                        return Err(e.advise(NO_OFFSETS));
                     }
                     thread::sleep(LOOK_AGAIN);
                 }
