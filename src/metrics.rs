@@ -31,6 +31,15 @@ pub struct TableLabel {
     pub table: String,
 }
 
+/// Labels of the documents written to an index.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct TierLabels {
+    /// Table.
+    pub table: String,
+    /// `live` or `disk`.
+    pub tier: &'static str,
+}
+
 /// Labels of a quarantine counter.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ReasonLabels {
@@ -101,6 +110,8 @@ pub struct Metrics {
     pub index_segments: Family<TableLabel, Gauge>,
     /// Bytes of a table's index on disk.
     pub index_bytes: Family<TableLabel, Gauge>,
+    /// Documents written to an index, by where they go: `live` (memory, shown at once) or `disk`.
+    pub index_writes: Family<TierLabels, Counter>,
     /// Index commits.
     pub index_commits: Family<TableLabel, Counter>,
     /// Time of an index commit.
@@ -157,6 +168,7 @@ impl Metrics {
             index_documents: family!("index_documents", "Documents of an index", Family::default()),
             index_segments: family!("index_segments", "Segments of an index", Family::default()),
             index_bytes: family!("index_bytes", "Bytes of an index on disk", Family::default()),
+            index_writes: family!("index_writes", "Documents written to an index, by tier", Family::default()),
             index_commits: family!("index_commits", "Index commits", Family::default()),
             index_commit: timed!(
                 "index_commit",
@@ -197,6 +209,8 @@ impl Metrics {
                 .collect(),
             applied_after: self.applied_after.get_or_create_owned(&label),
             visible_after: self.visible_after.get_or_create_owned(&label),
+            index_live: self.index_writes.get_or_create_owned(&TierLabels { table: table.to_owned(), tier: "live" }),
+            index_disk: self.index_writes.get_or_create_owned(&TierLabels { table: table.to_owned(), tier: "disk" }),
             index_commits: self.index_commits.get_or_create_owned(&label),
             index_commit: self.index_commit.get_or_create_owned(&label),
             history: TableHistory {
@@ -238,6 +252,10 @@ pub struct TableMetrics {
     pub applied_after: Histogram,
     /// See [`Metrics::visible_after`].
     pub visible_after: Histogram,
+    /// See [`Metrics::index_writes`].
+    pub index_live: Counter,
+    /// See [`Metrics::index_writes`].
+    pub index_disk: Counter,
     /// See [`Metrics::index_commits`].
     pub index_commits: Counter,
     /// See [`Metrics::index_commit`].

@@ -34,7 +34,7 @@ impl MemoryPlan {
         const MIB: u64 = 1 << 20;
         let (tables, workers) = (tables.max(1) as u64, workers.max(1) as u64);
         let index_writer = (budget / 10 / tables).clamp(16 * MIB, 96 * MIB);
-        let index_queue = (budget / 16 / tables).clamp(8 * MIB, 64 * MIB);
+        let index_queue = (budget / 8 / tables).clamp(8 * MIB, 128 * MIB);
         let consumer = (budget / 16 / workers).clamp(8 * MIB, 48 * MIB);
         let producer = (budget / 32 / workers).clamp(8 * MIB, 32 * MIB);
         let batches = (budget / 10).clamp(16 * MIB, 128 * MIB);

@@ -208,11 +208,14 @@ impl Worker {
                 self.writer.delete_term(term);
             }
         }
+        let mut written = 0;
         for Changed { partition, change } in changes {
             if let Some(document) = document::of_change(&self.fields, partition, &change)? {
                 self.writer.add_document(document).map_err(|e| self.failed(e))?;
+                written += 1;
             }
         }
+        self.options.metrics.index_disk.inc_by(written);
         self.shared.queue.release(bytes);
         Ok(())
     }

@@ -215,6 +215,10 @@ impl Engine {
         match item {
             Item::Batch(batch, size) => self.take_batch(*batch, size),
             Item::Clear(partition) => self.clear(partition),
+            Item::Calm => {
+                self.gap = self.options.interval;
+                Ok(())
+            }
         }
     }
 
@@ -238,7 +242,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The least time between the starts of two refreshes from now on. While input waits, the index follows the lag: a quarter
+    /// The least time between the starts of two refreshes from now on. While input waits, the index follows the lag: half
     /// of it more is not felt, and what is written less often is coalesced better.
     fn gap_after(&self, batch: &IndexBatch) -> Duration {
         let (least, most) = (self.options.interval, self.options.catch_up_interval);
@@ -247,7 +251,7 @@ impl Engine {
             (true, None) => most,
             (true, Some(oldest)) => {
                 let lag = u64::try_from(clock::now_ms().saturating_sub(oldest)).unwrap_or(0);
-                Duration::from_millis(lag / 4).clamp(least, most)
+                Duration::from_millis(lag / 2).clamp(least, most)
             }
         }
     }
@@ -303,6 +307,7 @@ impl Engine {
                 Err(e) => return Ok(Err(e)),
             }
         }
+        self.options.metrics.index_live.inc_by(documents.len() as u64);
         self.live.add(documents)?;
         fault::point("index.5_live_built");
         Ok(Ok(()))

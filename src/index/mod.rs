@@ -189,6 +189,11 @@ impl TableIndex {
         self.shared.queue.push(Item::Batch(Box::new(batch), size), size)
     }
 
+    /// Says that no more input waits: what was submitted before is shown at the pace of calm times, whatever its batch said.
+    pub fn calm(&self) -> Result<()> {
+        self.shared.queue.push(Item::Calm, 0)
+    }
+
     /// Removes every document of a partition (before a rebuild of that task, or when its files are dropped). Takes its
     /// place in the order of what is submitted; [`Self::flush`] waits for it.
     pub fn clear_partition(&self, partition: u32) -> Result<()> {

@@ -15,6 +15,8 @@ pub(super) enum Item {
     Batch(Box<IndexBatch>, usize),
     /// Remove the documents of this partition.
     Clear(u32),
+    /// Nothing more waits to be read: what is here need not wait for more.
+    Calm,
 }
 
 /// How an index thread is asked to end.

@@ -228,6 +228,29 @@ fn submitting_more_than_the_queue_holds_waits_and_loses_nothing() {
 }
 
 #[test]
+fn what_may_take_its_time_is_shown_when_nothing_more_waits() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut options = options(dir.path());
+    options.catch_up_interval = Duration::from_secs(3600);
+    let (index, _) = TableIndex::open_at(Arc::new(def()), options, Some(BOOT.to_owned())).expect("the index opens");
+    for (i, key) in [(1, "a"), (2, "b")] {
+        let mut hurried = batch(0, i, vec![change(key, Some(titled(&def(), key, "word")), false)]);
+        (hurried.catching_up, hurried.oldest_ms) = (true, None);
+        index.submit(hurried).expect("submitted");
+        // The first view begins the hour.
+        while i == 1 && index.covered(0) != Some(1) {
+            std::thread::yield_now();
+        }
+    }
+    let (heard, shown) = crossbeam_channel::unbounded();
+    index.on_visible(Box::new(move |covered| heard.send(covered[&0].changelog).unwrap_or(())));
+    index.calm().expect("told");
+    let shown = shown.recv_timeout(Duration::from_secs(60)).expect("long before the hour is over");
+    assert_eq!(shown, 2);
+    assert_eq!(keys(&index, 0), ["a", "b"]);
+}
+
+#[test]
 fn observers_hear_of_positions_before_a_flush_returns() {
     let dir = tempfile::tempdir().expect("a folder");
     let index = filled(dir.path());

@@ -101,6 +101,7 @@ impl Committer {
                 }
                 ToCommit::Add(task) => drop(self.tasks.insert(task.partition, *task)),
                 ToCommit::Release(release) => self.release(&release)?,
+                ToCommit::Calm => self.parts.opener.table.index.calm()?,
                 ToCommit::Stop => return self.close(),
             }
         }

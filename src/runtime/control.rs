@@ -39,6 +39,8 @@ pub enum ToCommit {
     Add(Box<Task>),
     /// Tasks that go, after what stands before.
     Release(Release),
+    /// Everything that could be read stands before.
+    Calm,
     /// Nothing comes after this.
     Stop,
 }

@@ -63,6 +63,8 @@ pub struct Merger {
     seq: u64,
     epoch: u64,
     full_polls: u32,
+    /// The last batch said that more waits.
+    hurried: bool,
     lag_at: Instant,
     told_wrong_partition: bool,
     /// Since when the broker was not asked whether it is back, while it is away.
@@ -115,6 +117,7 @@ impl Merger {
             seq: 0,
             epoch: 0,
             full_polls: 0,
+            hurried: false,
             lag_at: Instant::now(),
             told_wrong_partition: false,
             away: None,
@@ -153,6 +156,8 @@ impl Merger {
             };
             if polled > 0 {
                 self.hand_over(&inbox)?;
+            } else if std::mem::take(&mut self.hurried) {
+                self.send(ToCommit::Calm)?;
             }
         }
         self.send(ToCommit::Stop)
@@ -304,6 +309,7 @@ impl Merger {
         let bytes = bytes + aside as u64;
         self.overlay.stage(self.seq, bytes);
         let catching_up = self.full_polls >= BEHIND_AFTER;
+        self.hurried = catching_up;
         let (seq, epoch) = (self.seq, self.epoch);
         self.send(ToCommit::Batch(Batch { seq, epoch, token, tasks, quarantined, bytes, oldest_ms, catching_up }))
     }
