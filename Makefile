@@ -19,8 +19,9 @@ help:
 	@echo '  make lint         clippy and cargo-deny'
 	@echo '  make docs         the API documentation; `make docs ARGS=--open` opens it'
 	@echo '  make acceptance   the tests of `make test` at full size (millions of events; an hour or more)'
-	@echo '  make bench        throughput and freshness beside a real Kafka; `make bench ARGS=--help` lists its options'
-	@echo '  make peer         the same with Kafka Streams + RocksDB + Lucene'
+	@echo '  make bench        throughput and freshness beside a real Kafka: Keld and Kafka Streams + RocksDB + Lucene in turn,'
+	@echo '                    three times; `make bench ARGS=--help` lists its options, `make bench ARGS=keld` is Keld alone'
+	@echo '  make peer         the other one alone'
 	@echo '  make clean-state  forget the demo'"'"'s data (state/demo)'
 	@echo
 	@echo 'The first build compiles RocksDB: about ten minutes on two cores, once. It goes to'

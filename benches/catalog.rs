@@ -67,6 +67,9 @@ pub(crate) struct Options {
     /// Freshness: least milliseconds between two looks for the same marker.
     #[arg(long, default_value_t = 2)]
     pub(crate) look_every: u64,
+    /// Freshness: measure with this program, the driver of the peer (`scripts/peer --driver` builds it and prints where it is).
+    #[arg(long)]
+    pub(crate) driver: Option<PathBuf>,
     /// Do not compare the records after the catch-up.
     #[arg(long)]
     pub(crate) no_verify: bool,
@@ -76,6 +79,9 @@ pub(crate) struct Options {
     /// Append the result to benches/RESULTS.md.
     #[arg(long)]
     pub(crate) record: bool,
+    /// Also write the run's figures into this file, as one JSON object of numbers; the last run's, if there are several.
+    #[arg(long)]
+    pub(crate) json: Option<PathBuf>,
     /// What to call the run in the report.
     #[arg(long, default_value = "")]
     pub(crate) label: String,
@@ -116,6 +122,9 @@ fn all_runs(options: &Options) -> Result<bool> {
         let text = report.render(options);
         println!("\n{text}");
         right &= report.is_right();
+        if let Some(path) = &options.json {
+            std::fs::write(path, report.figures().to_string())?;
+        }
         if options.record {
             report::record(&root().join("benches/RESULTS.md"), &text)?;
         }
@@ -171,9 +180,10 @@ fn one_run(options: &Options, data: &Path) -> Result<Report> {
         true => None,
         false => Some(verify(&client, data, &events)?),
     };
-    let freshness = match options.rate {
-        0 => None,
-        _ => Some(freshness::measure(options, &client, &kafka, &keld, &events)?),
+    let freshness = match (options.rate, &options.driver) {
+        (0, _) => None,
+        (_, Some(driver)) => Some(freshness::measure_with(driver, options, data, &kafka, &keld)?),
+        (_, None) => Some(freshness::measure(options, &client, &kafka, &keld, &events)?),
     };
     let peak_rss = usage(keld.pid())?.peak_rss;
     keld.stop()?;

@@ -4,12 +4,15 @@
 //! thread with a connection of its own, every `--look-every` milliseconds at most, until it is seen or given up.
 
 use std::collections::VecDeque;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use serde_json::Value;
 
 use super::client::Client;
 use super::load::{Events, Sender, retold};
@@ -24,15 +27,30 @@ const BREATH: Duration = Duration::from_millis(1);
 /// After so long a marker is given up.
 const GIVE_UP: Duration = Duration::from_secs(20);
 
-/// Times of one way of looking, microseconds.
-#[derive(Debug)]
-pub(crate) struct Seen {
-    /// Times of the markers that were seen.
-    pub(crate) times: Histogram<u64>,
+/// Times of one way of looking, milliseconds, over the markers that were seen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) max: f64,
+}
+
+/// What one of our own looking threads found.
+struct Seen {
+    /// Times, microseconds.
+    times: Histogram<u64>,
     /// Markers that were never seen.
-    pub(crate) lost: u64,
+    lost: u64,
     /// Requests that it took.
-    pub(crate) looks: u64,
+    looks: u64,
+}
+
+impl Seen {
+    fn times(&self) -> Times {
+        let at = |quantile| self.times.value_at_quantile(quantile) as f64 / 1e3;
+        Times { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: self.times.max() as f64 / 1e3 }
+    }
 }
 
 /// The result.
@@ -43,9 +61,13 @@ pub(crate) struct Freshness {
     /// Markers produced.
     pub(crate) markers: u64,
     /// Visible by search.
-    pub(crate) search: Seen,
+    pub(crate) search: Times,
     /// Visible by key.
-    pub(crate) by_key: Seen,
+    pub(crate) by_key: Times,
+    /// Markers that were never seen, by search or by key.
+    pub(crate) lost: u64,
+    /// Requests that it took.
+    pub(crate) looks: u64,
     /// Cores that Keld used.
     pub(crate) keld_cores: f64,
     /// Cores that the broker used.
@@ -60,6 +82,62 @@ struct Marker {
     word: Arc<str>,
     sent: Instant,
     looked: Instant,
+}
+
+/// Has the program that measures the peer measure Keld: the same client, the same requests to the broker.
+pub(crate) fn measure_with(
+    driver: &Path,
+    options: &Options,
+    data: &Path,
+    kafka: &Kafka,
+    keld: &Keld,
+) -> Result<Freshness> {
+    println!(
+        "   freshness by {}: {} events/s, {} s after {} s of warm-up",
+        driver.display(),
+        options.rate,
+        options.seconds,
+        options.warm_up
+    );
+    let steady = |run: u32, seconds: u64, marker_every: u64| -> Result<Value> {
+        let output = Command::new(driver)
+            .args(["steady", "-broker", &kafka.bootstrap, "-base", &keld.url])
+            .arg("-events")
+            .arg(data.join("events.tsv"))
+            .args(["-run", &run.to_string(), "-rate", &options.rate.to_string(), "-seconds", &seconds.to_string()])
+            .args(["-marker-every", &format!("{marker_every}ms"), "-poll", &format!("{}ms", options.look_every)])
+            .args(["-search-url", "/v1/tables/products/search?q=title:{token}"])
+            .args(["-record-url", "/v1/tables/products/records/{key}"])
+            .args(["-pids", &format!("app={},broker={}", keld.pid(), kafka.pid)])
+            .stderr(Stdio::inherit())
+            .output()?;
+        if !output.status.success() {
+            return Err(format!("{} steady: {}", driver.display(), output.status).into());
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    };
+    if options.warm_up > 0 {
+        steady(1, options.warm_up, 0)?;
+    }
+    let found = steady(2, options.seconds, options.marker_every)?;
+    let number = |at: &str| found.pointer(at).and_then(Value::as_f64).ok_or_else(|| format!("no {at} in {found}"));
+    let count = |at: &str| found.pointer(at).and_then(Value::as_u64).ok_or_else(|| format!("no count {at} in {found}"));
+    let times = |what: &str| -> Result<Times> {
+        let at = |part: &str| number(&format!("/{what}/{part}"));
+        Ok(Times { p50: at("p50")?, p90: at("p90")?, p99: at("p99")?, max: at("max")? })
+    };
+    let (wall, rate) = (number("/wall_s")?, number("/rate")?);
+    Ok(Freshness {
+        rate: number("/sent")? / wall,
+        markers: count("/search_ms/n")?,
+        search: times("search_ms")?,
+        by_key: times("record_ms")?,
+        lost: count("/markers_lost")?,
+        looks: count("/polls")?,
+        keld_cores: number("/app_cpu_s")? / wall,
+        kafka_cores: number("/broker_cpu_s")? / wall,
+        behind: Duration::from_secs_f64(number("/max_behind_events")? / rate),
+    })
 }
 
 /// Produces at the constant rate and looks for the markers.
@@ -93,8 +171,10 @@ pub(crate) fn measure(
     Ok(Freshness {
         rate: produced.events as f64 / produced.took.as_secs_f64(),
         markers: produced.markers,
-        search,
-        by_key,
+        search: search.times(),
+        by_key: by_key.times(),
+        lost: search.lost + by_key.lost,
+        looks: search.looks + by_key.looks,
         keld_cores: produced.keld_cpu / produced.took.as_secs_f64(),
         kafka_cores: produced.kafka_cpu / produced.took.as_secs_f64(),
         behind: produced.behind,

@@ -54,7 +54,9 @@ impl Kafka {
     pub(crate) fn start(root: &Path, dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let script = root.join("scripts/kafka");
-        let output = Command::new(&script).arg("start").arg(dir).stderr(Stdio::inherit()).output()?;
+        // Scheduled like what it serves: see `scripts/kafka --help`.
+        let mut start = Command::new(&script);
+        let output = start.env("KELD_KAFKA_SESSION", "same").arg("start").arg(dir).stderr(Stdio::inherit()).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let value = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).map(str::to_owned);
         match (value("bootstrap="), value("pid=")) {

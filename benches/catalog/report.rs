@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::freshness::{Freshness, Seen};
+use super::freshness::Freshness;
 use super::{Options, Result};
 
 /// Catch-up from empty state.
@@ -93,8 +93,31 @@ pub(crate) struct Report {
 impl Report {
     /// Whether nothing was found wrong.
     pub(crate) fn is_right(&self) -> bool {
-        let fresh = self.freshness.as_ref().is_none_or(|f| f.search.lost + f.by_key.lost == 0);
+        let fresh = self.freshness.as_ref().is_none_or(|f| f.lost == 0);
         fresh && self.verified.as_ref().is_none_or(Verified::is_right)
+    }
+
+    /// The figures that a table over several runs is made of.
+    pub(crate) fn figures(&self) -> Value {
+        let c = &self.catch_up;
+        let mut all = json!({
+            "events": c.events,
+            "per_s": c.rate(),
+            "cpu_per_million": c.per_million(c.keld_whole),
+            "broker_cpu_per_million": c.per_million(c.kafka),
+            "peak_mib": self.peak_rss >> 20,
+        });
+        if let Some(v) = &self.verified {
+            all["wrong"] = (v.mismatches as u64 + v.searchable.abs_diff(v.expected as u64)).into();
+        }
+        if let Some(f) = &self.freshness {
+            for (name, times) in [("search", f.search), ("by_key", f.by_key)] {
+                all[format!("{name}_p50_ms")] = times.p50.into();
+                all[format!("{name}_p99_ms")] = times.p99.into();
+            }
+            (all["cores"], all["broker_cores"]) = (f.keld_cores.into(), f.kafka_cores.into());
+        }
+        all
     }
 
     /// The run as Markdown.
@@ -111,12 +134,13 @@ impl Report {
         writeln!(out, "{}; commit {}.", machine(), commit())?;
         writeln!(
             out,
-            "`make bench ARGS=\"--events {} --keys {} --seed {}{}{}\"`\n",
+            "`make bench ARGS=\"keld --events {} --keys {} --seed {}{}{}\"`{}\n",
             options.events,
             options.keys,
             options.seed,
             if options.workload.is_empty() { String::new() } else { format!(" --workload '{}'", options.workload) },
             options.set.iter().map(|s| format!(" --set {s}")).collect::<String>(),
+            if options.driver.is_some() { "; freshness by the peer's driver" } else { "" },
         )?;
         writeln!(out, "| catch-up, {} deliveries, {} keys | |\n|---|---|", c.events, options.keys)?;
         writeln!(out, "| events/s, applied and searchable | **{:.0}** |", c.rate())?;
@@ -154,34 +178,26 @@ impl Report {
     fn write_freshness(&self, out: &mut String, options: &Options, f: &Freshness) -> std::fmt::Result {
         writeln!(
             out,
-            "\n| produced to visible, ms, at {:.0} events/s for {} s | p50 | p90 | p99 | max | markers | never seen |\n|---|---|---|---|---|---|---|",
+            "\n| produced to visible, ms, at {:.0} events/s for {} s | p50 | p90 | p99 | max | markers |\n|---|---|---|---|---|---|",
             f.rate, options.seconds
         )?;
-        for (name, seen) in [("search", &f.search), ("by key", &f.by_key)] {
+        for (name, t) in [("search", f.search), ("by key", f.by_key)] {
             writeln!(
                 out,
-                "| {name} | **{:.1}** | {:.1} | **{:.1}** | {:.1} | {} | {} |",
-                ms(seen, 0.5),
-                ms(seen, 0.9),
-                ms(seen, 0.99),
-                seen.times.max() as f64 / 1e3,
-                f.markers,
-                seen.lost
+                "| {name} | **{:.1}** | {:.1} | **{:.1}** | {:.1} | {} |",
+                t.p50, t.p90, t.p99, t.max, f.markers
             )?;
         }
         writeln!(
             out,
-            "\nCores: Keld {:.2}, broker {:.2}, {} looks included. The producer was at most {:.1} ms behind its schedule.",
+            "\nCores: Keld {:.2}, broker {:.2}, {} looks included. Markers never seen: {}. The producer was at most {:.1} ms behind its schedule.",
             f.keld_cores,
             f.kafka_cores,
-            f.search.looks + f.by_key.looks,
+            f.looks,
+            f.lost,
             f.behind.as_secs_f64() * 1e3
         )
     }
-}
-
-fn ms(seen: &Seen, quantile: f64) -> f64 {
-    seen.times.value_at_quantile(quantile) as f64 / 1e3
 }
 
 /// Appends a report to the file of results.

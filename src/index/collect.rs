@@ -287,28 +287,58 @@ impl Collector for Top {
         ord: u32,
         segment: &SegmentReader,
     ) -> tantivy::Result<<Segment as SegmentCollector>::Fruit> {
-        let mut top = self.for_segment(ord, segment)?;
+        let mut found = Found { top: self, ord, segment, opened: None };
         let alive = segment.alive_bitset();
         let lives = |doc| alive.is_none_or(|a| a.is_alive(doc));
         if self.may_prune() {
             weight.for_each_pruning(Score::MIN, segment, &mut |doc, score| {
                 if lives(doc) {
-                    top.collect(doc, score);
+                    found.collect(doc, score);
                 }
-                top.threshold()
+                found.threshold()
             })?;
         } else if self.scores() {
             weight.for_each(segment, &mut |doc, score| {
                 if lives(doc) {
-                    top.collect(doc, score);
+                    found.collect(doc, score);
                 }
             })?;
         } else {
             weight.for_each_no_score(segment, &mut |docs| {
-                docs.iter().filter(|doc| lives(**doc)).for_each(|doc| top.collect(*doc, 0.0));
+                docs.iter().filter(|doc| lives(**doc)).for_each(|doc| found.collect(*doc, 0.0));
             })?;
         }
-        Ok(top.harvest())
+        found.harvest()
+    }
+}
+
+/// What a search finds in one segment. Its columns are opened with the first document: most segments have none of a rare word,
+/// and to open columns takes longer than to find that out.
+struct Found<'a> {
+    top: &'a Top,
+    ord: u32,
+    segment: &'a SegmentReader,
+    opened: Option<tantivy::Result<Segment>>,
+}
+
+impl Found<'_> {
+    fn collect(&mut self, doc: DocId, score: Score) {
+        if let Ok(segment) = self.opened.get_or_insert_with(|| self.top.for_segment(self.ord, self.segment)) {
+            segment.collect(doc, score);
+        }
+    }
+
+    fn threshold(&self) -> Score {
+        match &self.opened {
+            None => Score::MIN,
+            Some(Ok(segment)) => segment.threshold(),
+            // Nothing more is of use.
+            Some(Err(_)) => Score::MAX,
+        }
+    }
+
+    fn harvest(self) -> tantivy::Result<<Segment as SegmentCollector>::Fruit> {
+        self.opened.map_or_else(|| Ok(Ok((Vec::new(), 0))), |segment| Ok(segment?.harvest()))
     }
 }
 

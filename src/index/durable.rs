@@ -33,6 +33,9 @@ const WRITER_MEMORY: std::ops::RangeInclusive<usize> = 15_000_000..=4_000_000_00
 const WORKERS: usize = 2;
 /// Orders that may wait.
 const ORDERS: usize = 4;
+/// Niceness of the threads that write: about a tenth of the share of others.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
 
 /// What the thread is told to do.
 enum Order {
@@ -57,7 +60,7 @@ impl Durable {
     /// Starts the thread over an index that is open.
     pub(super) fn start(index: Index, fields: Arc<Fields>, options: IndexOptions, shared: Arc<Shared>) -> Result<Self> {
         let failed = |e| open::failed(&options.dir, e);
-        let writer = writer(&index, options.writer_memory).map_err(failed)?;
+        let writer = behind_others(|| writer(&index, options.writer_memory))?.map_err(failed)?;
         use_first_stamp(&writer, &fields);
         // A commit that a kill cut short leaves files behind whose names carry its stamp, and stamps are given out again.
         writer.garbage_collect_files().wait().map_err(failed)?;
@@ -67,6 +70,7 @@ impl Durable {
         let name = format!("writer-{}", fields.def.name);
         let worker = Worker { index, writer, fields, options, shared, unsynced: false, synced_at: Instant::now() };
         let thread = std::thread::Builder::new().name(name).spawn(move || {
+            yield_to_others();
             let _last = Ending(worker.shared.clone());
             // Dropped before: whoever is woken finds that there will be no answer.
             let answer = answer;
@@ -277,6 +281,28 @@ pub(super) fn slots(index: &Index, fields: &Fields) -> tantivy::Result<Vec<Slot>
 fn use_first_stamp(writer: &IndexWriter, fields: &Fields) {
     // Partitions are numbers of 32 bits.
     writer.delete_term(Term::from_field_u64(fields.partition, u64::MAX));
+}
+
+/// Calls `make` on a thread that yields to others, so that the threads it starts do as well: the search library starts those
+/// that merge, and the first that build segments, when its writer is made.
+fn behind_others<T: Send>(make: impl FnOnce() -> T + Send) -> Result<T> {
+    let made = std::thread::scope(|scope| {
+        let made = scope.spawn(|| {
+            yield_to_others();
+            make()
+        });
+        made.join()
+    });
+    made.map_err(|_| Error::internal("the thread that makes the writer of an index panicked"))
+}
+
+/// Lets other threads go first where the processors are busy. What goes to the disk is not waited for: the live tier shows it,
+/// and where it does not, the queue holds those back who are too fast.
+fn yield_to_others() {
+    #[cfg(target_os = "linux")]
+    if let Err(e) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
+        tracing::debug!(error = %e, "the priority of a thread that writes the index stays as it is");
+    }
 }
 
 fn writer(index: &Index, memory: usize) -> tantivy::Result<IndexWriter> {

@@ -33,7 +33,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use collect::{Match, Matches, Ordering, Sort, SortBy};
-pub use document::date;
+pub use document::{date, of_change as document_of};
 pub use schema::{Fields, KEY, PARTITION, SCORE, Target};
 pub use view::{ColumnValues, View};
 

@@ -21,7 +21,7 @@ pub const SCORE: &str = "_score";
 pub(super) const DYNAMIC: &str = "_dynamic";
 
 /// Changes whenever documents are built differently, so that older indexes are built anew.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// What a name in a query stands for.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +34,10 @@ pub struct Target {
     pub inner: String,
     /// How its values are searched.
     pub kind: FieldType,
-    /// Whether terms of it can be looked up.
+    /// Whether its values can be searched for.
     pub indexed: bool,
+    /// Whether they are found by their column only: it has no terms.
+    pub scanned: bool,
     /// Whether it has a column.
     pub column: bool,
 }
@@ -110,7 +112,8 @@ impl Fields {
         let field = self.declared[i]?;
         let path = if inner.is_empty() { def.name.clone() } else { format!("{}.{inner}", def.name) };
         let entry = self.schema.get_field_entry(field);
-        Some(Target { field, path, inner, kind: def.kind, indexed: entry.is_indexed(), column: entry.is_fast() })
+        let scanned = def.index && !entry.is_indexed();
+        Some(Target { field, path, inner, kind: def.kind, indexed: def.index, scanned, column: entry.is_fast() })
     }
 
     fn is_key_path(&self, name: &str) -> bool {
@@ -148,7 +151,7 @@ impl Fields {
 }
 
 fn target(field: Field, name: &str, kind: FieldType) -> Target {
-    Target { field, path: name.to_owned(), inner: String::new(), kind, indexed: true, column: true }
+    Target { field, path: name.to_owned(), inner: String::new(), kind, indexed: true, scanned: false, column: true }
 }
 
 /// Text that is matched whole.
@@ -173,11 +176,12 @@ fn json() -> JsonObjectOptions {
     JsonObjectOptions::from(FAST).set_indexing_options(words()).set_expand_dots_enabled()
 }
 
-/// Numbers, dates and keywords always have a column, so that they can be sorted by even where they are not searched.
+/// Numbers, dates and keywords always have a column, so that they can be sorted by even where they are not searched. Ranges are
+/// found by the column anyway. Integers, of which many are ids, and booleans, which have no ranges, have terms as well; for dates
+/// and floats a dictionary of nearly as many terms as documents would cost every segment more than searches for one value gain.
 fn add(builder: &mut SchemaBuilder, field: &FieldDef) -> Option<Field> {
     let name = field.name.as_str();
-    let number = NumericOptions::from(FAST);
-    let number = if field.index { number.set_indexed() } else { number };
+    let column = NumericOptions::from(FAST);
     Some(match field.kind {
         FieldType::Text => {
             let column = field.sort || field.facet;
@@ -189,12 +193,11 @@ fn add(builder: &mut SchemaBuilder, field: &FieldDef) -> Option<Field> {
             builder.add_text_field(name, options)
         }
         FieldType::Keyword => builder.add_text_field(name, whole_text(field.index)),
-        FieldType::Integer => builder.add_i64_field(name, number),
-        FieldType::Float => builder.add_f64_field(name, number),
-        FieldType::Boolean => builder.add_bool_field(name, number),
+        FieldType::Integer => builder.add_i64_field(name, if field.index { column.set_indexed() } else { column }),
+        FieldType::Boolean => builder.add_bool_field(name, if field.index { column.set_indexed() } else { column }),
+        FieldType::Float => builder.add_f64_field(name, column),
         FieldType::Date => {
-            let options = DateOptions::from(FAST).set_precision(DateTimePrecision::Milliseconds);
-            builder.add_date_field(name, if field.index { options.set_indexed() } else { options })
+            builder.add_date_field(name, DateOptions::from(FAST).set_precision(DateTimePrecision::Milliseconds))
         }
         FieldType::Json if field.index => builder.add_json_field(name, json()),
         FieldType::Json => return None,

@@ -118,8 +118,12 @@ impl<'a> Terms<'a> {
             let span = self.span(target, &literal.phrase)?;
             return Some(between(target, Some(span.start), Some(span.end)));
         }
-        literal.field_name = Some(target.path.clone());
         let phrase = literal.phrase.clone();
+        if target.scanned {
+            let bound = || UserInputBound::Inclusive(phrase.clone());
+            return self.range(Some(target.path.clone()), bound(), bound());
+        }
+        literal.field_name = Some(target.path.clone());
         self.parse(UserInputLeaf::Literal(literal), Some(target), &phrase)
     }
 
@@ -196,7 +200,7 @@ impl<'a> Terms<'a> {
         if elements.is_empty() {
             return self.problem(format!("field {name:?}: expected at least one value in IN [ ]"));
         }
-        if matches!(target.kind, FieldType::Date | FieldType::Text | FieldType::Json) {
+        if target.scanned || matches!(target.kind, FieldType::Text | FieldType::Json) {
             let mut all = Vec::with_capacity(elements.len());
             for phrase in elements {
                 let literal = UserInputLiteral {

@@ -1,9 +1,11 @@
 //! What the instance says about itself: description, metrics, health, status.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::common::lab::PATIENCE;
 use crate::face::{Face, accounting};
 
 #[test]
@@ -62,8 +64,18 @@ fn sample(metrics: &str, name: &str, labels: &[&str]) -> Option<f64> {
 #[test]
 fn metrics_count_outcomes_time_every_step_and_tell_sizes() {
     let face = Face::start();
-    let (status, metrics) = face.client.try_get("/metrics").unwrap();
-    assert_eq!(status, 200);
+    let until = Instant::now() + PATIENCE;
+    let commits = |metrics: &str| sample(metrics, "keld_index_commits_total", &["table=\"products\""]);
+    let metrics = loop {
+        let (status, metrics) = face.client.try_get("/metrics").unwrap();
+        assert_eq!(status, 200);
+        // What is shown from memory goes to the disk a moment later.
+        if commits(&metrics).is_some_and(|n| n >= 1.0) {
+            break metrics;
+        }
+        assert!(Instant::now() < until, "the index is not committed\n{metrics}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
     assert!(metrics.ends_with("# EOF\n"), "OpenMetrics end so");
     let value = |name: &str, labels: &[&str]| {
         sample(&metrics, name, labels).unwrap_or_else(|| panic!("no {name} {labels:?} in\n{metrics}"))
@@ -94,7 +106,8 @@ fn metrics_count_outcomes_time_every_step_and_tell_sizes() {
     assert_eq!(value("keld_index_documents", &["table=\"products\""]), 4.0);
     assert!(value("keld_index_bytes", &["table=\"products\""]) > 0.0);
     assert!(value("keld_index_segments", &["table=\"products\""]) >= 1.0);
-    assert!(value("keld_index_commits_total", &["table=\"products\""]) >= 1.0);
+    let written = |tier: &str| value("keld_index_writes_total", &["table=\"products\"", &format!("tier=\"{tier}\"")]);
+    assert!(written("disk") >= 4.0, "all four documents are on disk");
     assert!(value("keld_memory_bytes", &["part=\"resident\""]) > 1e6);
     assert_eq!(value("keld_memory_bytes", &["part=\"budget\""]), f64::from(256 << 20));
     assert!(value("keld_broker_stat", &["part=\"log_bytes\""]) > 0.0);

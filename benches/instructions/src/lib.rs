@@ -1,0 +1,1 @@
+//! Only a place for the benchmark in `benches/steps.rs`.
