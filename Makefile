@@ -5,7 +5,7 @@ KELD = $(CARGO_TARGET_DIR)/release/keld
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test check fmt lint docs acceptance bench peer setup clean-state
+.PHONY: help demo build test check fmt lint docs acceptance bench peer profile setup clean-state
 
 help:
 	@echo 'Keld: one coherent, searchable record per key from overlapping event streams.'
@@ -22,6 +22,7 @@ help:
 	@echo '  make bench        throughput and freshness beside a real Kafka: Keld and Kafka Streams + RocksDB + Lucene in turn,'
 	@echo '                    three times; `make bench ARGS=--help` lists its options, `make bench ARGS=keld` is Keld alone'
 	@echo '  make peer         the other one alone'
+	@echo '  make profile      where the time goes: a flame graph of a catch-up, or of calm work with ARGS=--fresh'
 	@echo '  make clean-state  forget the demo'"'"'s data (state/demo)'
 	@echo
 	@echo 'The first build compiles RocksDB: about ten minutes on two cores, once. It goes to'
@@ -62,6 +63,9 @@ bench:
 
 peer:
 	@scripts/peer $(ARGS)
+
+profile:
+	@scripts/profile $(ARGS)
 
 clean-state:
 	@rm -rf state/demo

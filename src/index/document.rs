@@ -29,7 +29,7 @@ pub fn date(ms: i64) -> DateTime {
 }
 
 /// The search document of a change; `None` where nothing is to be shown, or the key cannot be indexed.
-pub fn of_change(fields: &Fields, partition: u32, change: &IndexChange) -> Result<Option<TantivyDocument>> {
+pub(super) fn of_change(fields: &Fields, partition: u32, change: &IndexChange) -> Result<Option<TantivyDocument>> {
     let Some(stored) = &change.stored else { return Ok(None) };
     let record = codec::decode(stored)
         .map_err(|e| e.within(format_args!("record {:?}", String::from_utf8_lossy(&change.key))))?;

@@ -33,7 +33,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use collect::{Match, Matches, Ordering, Sort, SortBy};
-pub use document::{date, of_change as document_of};
+pub use document::date;
 pub use schema::{Fields, KEY, PARTITION, SCORE, Target};
 pub use view::{ColumnValues, View};
 
@@ -185,19 +185,28 @@ impl TableIndex {
 
     /// Hands a batch over; blocks while the queue is full. Fails when the index thread has ended, with its reason.
     pub fn submit(&self, batch: IndexBatch) -> Result<()> {
+        self.push(batch, false)
+    }
+
+    /// As [`Self::submit`], for a batch after which [`Self::flush`] is called.
+    pub fn submit_last(&self, batch: IndexBatch) -> Result<()> {
+        self.push(batch, true)
+    }
+
+    fn push(&self, batch: IndexBatch, wanted: bool) -> Result<()> {
         let size = CHANGE_OVERHEAD + batch.changes.iter().map(IndexChange::size).sum::<usize>();
-        self.shared.queue.push(Item::Batch(Box::new(batch), size), size)
+        self.shared.queue.push(Item::Batch(Box::new(batch), size), size, wanted)
     }
 
     /// Says that no more input waits: what was submitted before is shown at the pace of calm times, whatever its batch said.
     pub fn calm(&self) -> Result<()> {
-        self.shared.queue.push(Item::Calm, 0)
+        self.shared.queue.push(Item::Calm, 0, false)
     }
 
     /// Removes every document of a partition (before a rebuild of that task, or when its files are dropped). Takes its
     /// place in the order of what is submitted; [`Self::flush`] waits for it.
     pub fn clear_partition(&self, partition: u32) -> Result<()> {
-        self.shared.queue.push(Item::Clear(partition), 0)
+        self.shared.queue.push(Item::Clear(partition), 0, false)
     }
 
     /// Changelog position up to which the last commit covers a partition; `None` if it holds nothing of it.

@@ -97,8 +97,9 @@ impl Queue {
         Self { state: Mutex::default(), work: Condvar::new(), progress: Condvar::new(), limit }
     }
 
-    /// Appends an item of `size` bytes, waiting for space.
-    pub(super) fn push(&self, item: Item, size: usize) -> Result<()> {
+    /// Appends an item of `size` bytes, waiting for space. `wanted`: somebody will wait until it is visible, and the thread that
+    /// takes it shall know at once, so that it need not show it twice.
+    pub(super) fn push(&self, item: Item, size: usize, wanted: bool) -> Result<()> {
         let mut state = self.state.lock();
         state.check()?;
         while state.bytes > 0 && state.bytes + size > self.limit {
@@ -111,6 +112,9 @@ impl Queue {
         state.items.push_back(item);
         state.bytes += size;
         state.pushed += 1;
+        if wanted {
+            state.wanted = state.pushed;
+        }
         self.work.notify_one();
         Ok(())
     }

@@ -153,15 +153,16 @@ pub struct IndexFeed<'a> {
 
 impl IndexFeed<'_> {
     fn submit(&self, changes: Vec<IndexChange>, covered: Offset) -> Result<()> {
-        let sources = if covered == self.changelog { self.sources.clone() } else { Vec::new() };
-        self.index.submit(IndexBatch {
+        let last = covered == self.changelog;
+        let batch = IndexBatch {
             partition: self.partition,
             changelog: covered,
-            sources,
+            sources: if last { self.sources.clone() } else { Vec::new() },
             changes,
             oldest_ms: None,
-            catching_up: covered != self.changelog,
-        })
+            catching_up: !last,
+        };
+        if last { self.index.submit_last(batch) } else { self.index.submit(batch) }
     }
 
     /// Renews the documents of `keys` from the store. `covered` is what the index covers with all but the last of them.

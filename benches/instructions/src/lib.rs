@@ -1,1 +1,0 @@
-//! Only a place for the benchmark in `benches/steps.rs`.
