@@ -245,8 +245,8 @@ fn what_may_take_its_time_is_shown_when_nothing_more_waits() {
     let (heard, shown) = crossbeam_channel::bounded(64);
     index.on_visible(Box::new(move |covered| heard.try_send(covered[&0].changelog).unwrap_or(())));
     index.calm().expect("told");
-    let shown = shown.recv_timeout(Duration::from_secs(60)).expect("long before the hour is over");
-    assert_eq!(shown, 2);
+    // The first view may be told after it was seen.
+    while shown.recv_timeout(Duration::from_secs(60)).expect("long before the hour is over") != 2 {}
     assert_eq!(keys(&index, 0), ["a", "b"]);
 }
 
