@@ -28,8 +28,8 @@ const MOST_SEGMENTS: usize = 64;
 const MERGE_PATIENCE: Duration = Duration::from_secs(10);
 /// What a thread of the index's writer accepts as memory, bytes.
 const WRITER_MEMORY: std::ops::RangeInclusive<usize> = 15_000_000..=4_000_000_000;
-/// Threads that build segments, where there is memory for them. One commit makes as many segments; but in catch-up, when the commit thread has nothing left to do,
-/// one thread alone would take twice as long to index what was coalesced.
+/// Threads that build segments, where there is memory for them. One commit makes as many segments; but in catch-up, when the
+/// commit thread has nothing left to do, one thread alone would take twice as long to index what was coalesced.
 const WORKERS: usize = 2;
 /// Orders that may wait.
 const ORDERS: usize = 4;

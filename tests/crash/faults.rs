@@ -44,11 +44,10 @@ fn abort_at(on: On, point: &str, arrival: u32, workload: &Workload) {
             small_commits(&mut lab);
             arrival + PARTITIONS
         }
-        // The index is committed now and then only: with the first batch, then with what came meanwhile; how often more depends on
-        // the machine.
+        // The index is committed now and then only: a few times while the backlog lasts.
         "index.1_before_commit" | "index.2_prepared" | "index.3_committed" => {
             small_commits(&mut lab);
-            arrival.min(2)
+            arrival.div_ceil(2).min(3)
         }
         _ => {
             small_commits(&mut lab);

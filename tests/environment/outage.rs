@@ -18,7 +18,7 @@ use crate::setting::{CONFIG, exact, workload};
 
 /// The newest Kafka that can be restarted under load. Since 4.3 (seen with 4.3.1, still so in 4.4.0) a coordinator that comes
 /// back with a transaction to commit takes partitions without a leader for deleted, and writes no end of the transaction to
-/// them (KAFKA-20734): what was committed stays hidden, and no client can help it.
+/// them (KAFKA-20734): what was committed stays hidden until somebody ends it by hand.
 const VERSION: (&str, &str) = ("KELD_KAFKA_VERSION", "4.2.1");
 
 /// A Kafka of this test's own, on a port chosen before it is started.
