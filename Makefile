@@ -5,7 +5,7 @@ KELD = $(CARGO_TARGET_DIR)/release/keld
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test check fmt lint docs acceptance bench peer profile setup clean-state
+.PHONY: help demo build test check fmt lint docs acceptance bench peer profile instructions setup clean-state
 
 help:
 	@echo 'Keld: one coherent, searchable record per key from overlapping event streams.'
@@ -23,6 +23,7 @@ help:
 	@echo '                    three times; `make bench ARGS=--help` lists its options, `make bench ARGS=keld` is Keld alone'
 	@echo '  make peer         the other one alone'
 	@echo '  make profile      where the time goes: a flame graph of a catch-up, or of calm work with ARGS=--fresh'
+	@echo '  make instructions how many instructions each step of an event takes (callgrind)'
 	@echo '  make clean-state  forget the demo'"'"'s data (state/demo)'
 	@echo
 	@echo 'The first build compiles RocksDB: about ten minutes on two cores, once. It goes to'
@@ -66,6 +67,9 @@ peer:
 
 profile:
 	@scripts/profile $(ARGS)
+
+instructions:
+	@scripts/instructions $(ARGS)
 
 clean-state:
 	@rm -rf state/demo

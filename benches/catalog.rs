@@ -4,6 +4,8 @@
 //! 2. **Catch-up**: `keld run` starts with empty state; from all tasks running to the last event applied *and* searchable.
 //! 3. **Correctness**: every key of the workload is read back and compared with the expected records.
 //! 4. **Freshness**: events at a constant rate; from the call that produces a marker to the answer that shows it.
+//! 5. **Queries** (`--queries`): requests a second and their times while events arrive.
+//! 6. **Recovery** (`--recovery`): a start with the state deleted, and one after SIGKILL.
 //!
 //! Everything is measured from outside, over HTTP and `/proc`, so that another system could be measured the same way.
 
@@ -17,6 +19,10 @@ mod freshness;
 mod load;
 #[path = "catalog/process.rs"]
 mod process;
+#[path = "catalog/queries.rs"]
+mod queries;
+#[path = "catalog/recovery.rs"]
+mod recovery;
 #[path = "catalog/report.rs"]
 mod report;
 
@@ -70,6 +76,12 @@ pub(crate) struct Options {
     /// Freshness: measure with this program, the driver of the peer (`scripts/peer --driver` builds it and prints where it is).
     #[arg(long)]
     pub(crate) driver: Option<PathBuf>,
+    /// Also measure queries while events arrive at the rate of freshness; needs --driver.
+    #[arg(long, requires = "driver")]
+    pub(crate) queries: bool,
+    /// Also measure a start with the state deleted, and one after SIGKILL; needs --driver.
+    #[arg(long, requires = "driver")]
+    pub(crate) recovery: bool,
     /// Do not compare the records after the catch-up.
     #[arg(long)]
     pub(crate) no_verify: bool,
@@ -185,9 +197,20 @@ fn one_run(options: &Options, data: &Path) -> Result<Report> {
         (_, Some(driver)) => Some(freshness::measure_with(driver, options, data, &kafka, &keld)?),
         (_, None) => Some(freshness::measure(options, &client, &kafka, &keld, &events)?),
     };
+    let queried = match &options.driver {
+        Some(driver) if options.queries => queries::measure(driver, options, data, &kafka, &keld)?,
+        _ => Vec::new(),
+    };
     let peak_rss = usage(keld.pid())?.peak_rss;
+    let (recovery, keld) = match &options.driver {
+        Some(driver) if options.recovery => {
+            let (found, keld) = recovery::measure(driver, options, data, &dir, &kafka, keld)?;
+            (Some(found), keld)
+        }
+        _ => (None, keld),
+    };
     keld.stop()?;
-    Ok(Report { catch_up, verified, freshness, peak_rss })
+    Ok(Report { catch_up, verified, freshness, queried, recovery, peak_rss })
 }
 
 /// Waits until everything loaded is applied and searchable.

@@ -75,6 +75,17 @@ impl Client {
         Ok(found)
     }
 
+    /// Whether every task runs.
+    pub(crate) fn is_ready(&self) -> bool {
+        let answer = self.agent.get(format!("{}/health/ready", self.base)).call();
+        answer.is_ok_and(|mut a| a.body_mut().read_to_vec().is_ok() && a.status() == 200)
+    }
+
+    /// Whether a record is answered with what is there, be it stale.
+    pub(crate) fn has_stale(&self, key: &str) -> bool {
+        self.has(&format!("{key}?stale=allow"))
+    }
+
     /// Number of records that match.
     pub(crate) fn count(&self, q: &str) -> Result<u64> {
         let mut answer = self.search(q, 1, "exact")?;

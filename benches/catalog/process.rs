@@ -86,11 +86,11 @@ pub(crate) struct Keld {
 }
 
 impl Keld {
-    /// Starts the built binary with empty state in `dir`.
+    /// Starts the built binary with the state in `dir`, if there is any.
     pub(crate) fn start(options: &Options, root: &Path, dir: &Path, bootstrap: &str) -> Result<Self> {
         let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let log = dir.join("keld.log");
-        let output = File::create(&log)?;
+        let output = File::options().create(true).append(true).open(&log)?;
         let binary = options.keld.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_keld").into());
         let mut command = Command::new(binary);
         command.args(["run", "--config"]).arg(root.join(&options.config)).current_dir(root);
@@ -129,6 +129,13 @@ impl Keld {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// Ends it with SIGKILL.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Asks it to end in order, and waits for that.

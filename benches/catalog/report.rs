@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::freshness::Freshness;
+use super::queries::Queried;
+use super::recovery::Recovery;
 use super::{Options, Result};
 
 /// Catch-up from empty state.
@@ -86,7 +88,11 @@ pub(crate) struct Report {
     pub(crate) verified: Option<Verified>,
     /// Freshness, unless left out.
     pub(crate) freshness: Option<Freshness>,
-    /// Peak resident memory of Keld, bytes.
+    /// Queries, unless left out.
+    pub(crate) queried: Vec<Queried>,
+    /// Coming back, unless left out.
+    pub(crate) recovery: Option<Recovery>,
+    /// Peak resident memory of Keld before it was stopped for the first time, bytes.
     pub(crate) peak_rss: u64,
 }
 
@@ -116,6 +122,17 @@ impl Report {
                 all[format!("{name}_p99_ms")] = times.p99.into();
             }
             (all["cores"], all["broker_cores"]) = (f.keld_cores.into(), f.kafka_cores.into());
+        }
+        for q in &self.queried {
+            all[format!("{}_per_s", q.short)] = q.rate.into();
+            all[format!("{}_per_core", q.short)] = (q.rate / q.cores).into();
+            all[format!("{}_p50_ms", q.short)] = q.p50.into();
+            all[format!("{}_p99_ms", q.short)] = q.p99.into();
+        }
+        if let Some(r) = &self.recovery {
+            (all["restore_s"], all["restore_cpu_s"]) = (r.restored.as_secs_f64().into(), r.restore_cpu.into());
+            (all["answering_s"], all["processing_s"]) =
+                (r.answering.as_secs_f64().into(), r.processing.as_secs_f64().into());
         }
         all
     }
@@ -168,6 +185,29 @@ impl Report {
         }
         if let Some(f) = &self.freshness {
             self.write_freshness(out, options, f)?;
+        }
+        if !self.queried.is_empty() {
+            writeln!(
+                out,
+                "\n| four clients, {} events/s arriving | a second | a second and core | p50, ms | p99, ms |\n|---|---|---|---|---|",
+                options.rate
+            )?;
+        }
+        for q in &self.queried {
+            let per_core = q.rate / q.cores;
+            writeln!(out, "| {} | **{:.0}** | {per_core:.0} | {:.2} | **{:.2}** |", q.name, q.rate, q.p50, q.p99)?;
+        }
+        if let Some(r) = &self.recovery {
+            writeln!(
+                out,
+                "\nState deleted → all tasks running, {} records searchable: **{:.2} s**, {:.1} CPU-seconds. SIGKILL at {} events/s → reads by key answered again: **{:.2} s**; processing again: **{:.2} s**.",
+                r.records,
+                r.restored.as_secs_f64(),
+                r.restore_cpu,
+                options.rate,
+                r.answering.as_secs_f64(),
+                r.processing.as_secs_f64()
+            )?;
         }
         for example in self.verified.iter().flat_map(|v| &v.examples) {
             writeln!(out, "\nMISMATCH {example}")?;

@@ -126,7 +126,7 @@ pub(crate) async fn admit(
     max_lag: Duration,
     needed: impl Fn() -> Result<Vec<Arc<TaskView>>, Problem>,
 ) -> Result<Vec<Arc<TaskView>>, Problem> {
-    let phases = |views: &[Arc<TaskView>]| views.iter().try_for_each(|v| admit_phase(v, freshness.allow_stale));
+    let phases = |views: &[Arc<TaskView>]| views.iter().try_for_each(|v| admit_phase(v, stage, freshness.allow_stale));
     let mut views = needed()?;
     phases(&views)?;
     if !freshness.at_least.is_empty() {
@@ -202,9 +202,11 @@ pub(crate) fn no_owner(partition: u32) -> Problem {
     .with("missing_partitions", vec![partition])
 }
 
-/// Whether a task may be read: running, or the caller takes what there is.
-pub(crate) fn admit_phase(view: &TaskView, allow_stale: bool) -> Result<(), Problem> {
-    if allow_stale && view.store().is_some() {
+/// Whether a task may be read: running, or its store is caught up and only its index is not, which reads by key do not need, or
+/// the caller takes what there is.
+pub(crate) fn admit_phase(view: &TaskView, stage: Stage, allow_stale: bool) -> Result<(), Problem> {
+    let caught_up = stage == Stage::Applied && matches!(*view.phase(), Phase::Indexing { .. });
+    if (allow_stale || caught_up) && view.store().is_some() {
         return Ok(());
     }
     let place = format!("partition {} of table `{}`", view.partition, view.table);

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::config::MemoryPlan;
+use crate::store::{SharedMemory, Store};
 use crate::task::Role;
 
 fn params(query: &str) -> Params {
@@ -96,24 +98,38 @@ async fn a_task_that_moves_while_waited_for_is_found_again() {
 fn a_task_that_is_not_running_is_refused_with_its_progress() {
     let view = view();
     view.set_phase(Phase::Restoring { at: 250, end: 1000, rate: 100.0 });
-    let problem = admit_phase(&view, false).unwrap_err();
+    let problem = admit_phase(&view, Stage::Applied, false).unwrap_err();
     let body = problem.body();
     assert_eq!((body.reason, body.retry_after_s), (Reason::Restoring, Some(8)));
     assert_eq!((body.more["percent"].as_f64(), body.more["eta_s"].as_f64()), (Some(25.0), Some(7.5)));
 
     view.set_phase(Phase::Stopped("the disk is full".to_owned()));
-    let stopped = admit_phase(&view, false).unwrap_err();
+    let stopped = admit_phase(&view, Stage::Applied, false).unwrap_err();
     assert_eq!(stopped.body().reason, Reason::Stopped);
     assert!(stopped.body().detail.contains("the disk is full"));
 
     view.set_phase(Phase::Running);
-    admit_phase(&view, false).unwrap();
+    admit_phase(&view, Stage::Applied, false).unwrap();
 }
 
 #[test]
 fn stale_reads_are_still_refused_where_there_is_no_store() {
     let view = view();
-    assert_eq!(admit_phase(&view, true).unwrap_err().body().reason, Reason::Restoring);
+    assert_eq!(admit_phase(&view, Stage::Applied, true).unwrap_err().body().reason, Reason::Restoring);
+}
+
+#[test]
+fn reads_by_key_need_no_index_and_stale_ones_no_end_of_the_changelog() {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = SharedMemory::new(&MemoryPlan::share(256 << 20, 1, 1), 1).unwrap();
+    let view = view();
+    view.set_store(Some(Arc::new(Store::open(dir.path(), &memory).unwrap())));
+    let admitted = |stage, stale| admit_phase(&view, stage, stale).is_ok();
+    view.set_phase(Phase::Indexing { done: 1 });
+    assert_eq!((admitted(Stage::Applied, false), admitted(Stage::Visible, false)), (true, false));
+    assert!(admitted(Stage::Visible, true));
+    view.set_phase(Phase::Restoring { at: 1, end: 2, rate: 1.0 });
+    assert_eq!((admitted(Stage::Applied, false), admitted(Stage::Applied, true)), (false, true));
 }
 
 #[test]

@@ -3,18 +3,20 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
+use tower::ServiceBuilder;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
-use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
 
 use super::context::too_large;
@@ -35,16 +37,39 @@ pub(crate) fn wrap(routes: Router, api: &ApiSettings) -> Router {
     let max_body = usize::try_from(api.max_body).unwrap_or(usize::MAX);
     let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
     let trace = TraceLayer::new_for_http().on_failure(());
-    // The last layer added is the outermost.
-    routes
-        .layer(DefaultBodyLimit::max(max_body))
-        .layer(from_fn_with_state(limits, limit))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(compression)
-        .layer(map_response(security_headers))
-        .layer(PropagateRequestIdLayer::x_request_id())
+    // One service around all routes, the first layer outermost: `Router::layer` would box and clone each layer for each request,
+    // which took a fifth of a lookup's time.
+    let service = ServiceBuilder::new()
+        .layer(SetRequestIdLayer::x_request_id(RequestIds::default()))
         .layer(trace)
-        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .map_response(security_headers)
+        .layer(compression)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(limits, limit))
+        .layer(DefaultBodyLimit::max(max_body))
+        .service(routes);
+    Router::new().fallback_service(service)
+}
+
+/// Numbers the requests that bring no id of their own: `<start>-<number>`, both in hex. The start tells processes apart.
+#[derive(Clone)]
+struct RequestIds {
+    start: i64,
+    next: Arc<AtomicU64>,
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        Self { start: crate::clock::now_ms(), next: Arc::default() }
+    }
+}
+
+impl MakeRequestId for RequestIds {
+    fn make_request_id<B>(&mut self, _: &axum::http::Request<B>) -> Option<RequestId> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        HeaderValue::from_str(&format!("{:x}-{number:x}", self.start)).ok().map(RequestId::new)
+    }
 }
 
 /// Limits over all requests.
@@ -128,7 +153,7 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
         .into_response()
 }
 
-async fn security_headers(mut response: Response) -> Response {
+fn security_headers<B>(mut response: Response<B>) -> Response<B> {
     let headers = response.headers_mut();
     let fixed = [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),

@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::context::{At, BodyParams, Context};
@@ -16,7 +15,7 @@ use super::params::Params;
 use super::position::Coverage;
 use super::problem::{Problem, Reason};
 use crate::query::Table;
-use crate::record::{codec, render};
+use crate::record::{Shown, codec};
 use crate::store::Store;
 use crate::task::TaskView;
 
@@ -67,7 +66,8 @@ pub(crate) struct RecordAnswer {
     /// Key.
     key: String,
     /// The current record.
-    record: Map<String, Value>,
+    #[schema(value_type = Object)]
+    record: Shown,
     #[serde(flatten)]
     coverage: Coverage,
 }
@@ -89,7 +89,8 @@ pub(crate) struct RecordEntry {
     /// Key.
     key: String,
     /// The current record; null if there is none.
-    record: Option<Map<String, Value>>,
+    #[schema(value_type = Option<Object>)]
+    record: Option<Shown>,
 }
 
 /// Reads one record
@@ -184,7 +185,7 @@ async fn read(
     keys: Vec<String>,
     fields: Option<Vec<String>>,
     freshness: Freshness,
-) -> Result<(Coverage, Vec<Option<Map<String, Value>>>), Problem> {
+) -> Result<(Coverage, Vec<Option<Shown>>), Problem> {
     let max_lag = ctx.state.settings.api.max_lag;
     let partitions = partitions_of(&table, &keys);
     let needed = || partitions.iter().map(|p| table.task(*p).ok_or_else(|| freshness::no_owner(*p))).collect();
@@ -223,8 +224,8 @@ fn fetch(
     keys: &[String],
     fields: Option<&[String]>,
     get: Get<'_>,
-) -> Result<Option<Vec<Option<Map<String, Value>>>>, Problem> {
-    let mut records: Vec<Option<Map<String, Value>>> = vec![None; keys.len()];
+) -> Result<Option<Vec<Option<Shown>>>, Problem> {
+    let mut records: Vec<Option<Shown>> = vec![None; keys.len()];
     for view in views {
         let store = view.store().ok_or_else(|| freshness::no_owner(view.partition))?;
         let here = |key: &str| {
@@ -237,7 +238,7 @@ fn fetch(
         for (i, stored) in asked.iter().zip(found) {
             if let Some(bytes) = stored {
                 let record = codec::decode(&bytes)?;
-                records[*i] = render::json(&table.def, keys[*i].as_bytes(), &record, fields);
+                records[*i] = Shown::of(&table.def, keys[*i].as_bytes(), &record, fields);
             }
         }
     }

@@ -7,7 +7,6 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::context::{At, BodyParams, Context};
@@ -18,6 +17,7 @@ use super::position::{Coverage, Positions};
 use super::problem::{Problem, Reason};
 use crate::config::ApiSettings;
 use crate::query::{Count, Hit, SearchAnswer, SearchRequest, SortKey, Table, leaf};
+use crate::record::Shown;
 use crate::task::TaskView;
 
 const DEFAULT_LIMIT: usize = 20;
@@ -117,7 +117,8 @@ pub(crate) struct HitDto {
     /// BM25 score, when sorted by score.
     score: Option<f32>,
     /// The current record.
-    record: Map<String, Value>,
+    #[schema(value_type = Object)]
+    record: Shown,
 }
 
 /// Searches a table
@@ -156,8 +157,9 @@ pub(crate) async fn by_body(
 async fn answer(ctx: &Context, name: &str, mut params: Params) -> Result<Json<SearchResponse>, Problem> {
     let table = ctx.table(name)?;
     let api = &ctx.state.settings.api;
-    let (request, partial) = search_params(&mut params, api)?;
+    let (mut request, partial) = search_params(&mut params, api)?;
     let freshness = Freshness::take(&mut params, api.timeout)?;
+    request.stale = freshness.allow_stale;
     params.finish()?;
     freshness.check(&table)?;
     let views = freshness::admit(&table, &freshness, Stage::Visible, api.max_lag, || needed(&table, partial)).await?;
@@ -187,6 +189,7 @@ fn search_params(params: &mut Params, api: &ApiSettings) -> Result<(SearchReques
         limit: params.integer("limit", 1..=api.max_hits)?.unwrap_or_else(|| DEFAULT_LIMIT.min(api.max_hits)),
         fields: params.commas("fields")?,
         count: params.choice("count", &[("exact", Count::Exact), ("none", Count::None)])?.unwrap_or_default(),
+        stale: false,
     };
     let partial = params.choice("partial", &[("allow", true), ("refuse", false)])?.unwrap_or(true);
     Ok((request, partial))

@@ -198,10 +198,6 @@ pub fn start(settings: Settings, options: StartOptions) -> Result<Running> {
     for (part, bytes) in parts.memory.parts() {
         tracing::info!(part, size = %bytesize::ByteSize(bytes), "memory");
     }
-    let (told, ended) = bounded(OUTCOMES);
-    let supervisor = supervisor(&parts, &told)?;
-    let (stop, stopped) = bounded(1);
-    let supervisor = spawn("supervisor".into(), told, move || supervisor(stopped).run())?;
     let state = ApiState {
         settings: parts.settings.clone(),
         memory: parts.memory.clone(),
@@ -211,7 +207,12 @@ pub fn start(settings: Settings, options: StartOptions) -> Result<Running> {
         metrics: parts.metrics.clone(),
         health: parts.health.clone(),
     };
+    // Before the group is joined: what is going on can be asked from the first moment.
     let server = serve::Server::start(listener, state.clone())?;
+    let (told, ended) = bounded(OUTCOMES);
+    let supervisor = supervisor(&parts, &told)?;
+    let (stop, stopped) = bounded(1);
+    let supervisor = spawn("supervisor".into(), told, move || supervisor(stopped).run())?;
     Ok(Running { address, state, parts, server, supervisor, stop, ended })
 }
 

@@ -63,6 +63,9 @@ pub(super) struct Top {
     pub(super) order: Ordering,
     pub(super) limit: usize,
     pub(super) count: bool,
+    /// Whether matches are counted apart. Where the library passes over documents that cannot be among the first, as for one
+    /// term, that and counting without scores take less than scoring every match.
+    pub(super) count_apart: bool,
 }
 
 impl Top {
@@ -73,7 +76,7 @@ impl Top {
     /// Whether documents below a score may be passed over unseen.
     fn may_prune(&self) -> bool {
         let best_first = Sort { by: SortBy::Score, descending: true };
-        !self.count && self.limit > 0 && self.order.0.first() == Some(&best_first)
+        (!self.count || self.count_apart) && self.limit > 0 && self.order.0.first() == Some(&best_first)
     }
 }
 
@@ -139,12 +142,17 @@ fn score_rank(score: Score) -> u64 {
     u64::from(if bits >> 31 == 0 { bits | 1 << 31 } else { !bits })
 }
 
-/// Collects within one segment.
-pub(super) struct Segment {
+/// Columns of one segment that decide the order, and that tell what a document is.
+struct Columns {
     sources: Vec<(Source, bool)>,
     keys: Option<StrColumn>,
     partitions: Column<u64>,
     scores: bool,
+}
+
+/// Collects within one segment.
+pub(super) struct Segment {
+    columns: Columns,
     limit: usize,
     heap: BinaryHeap<Entry>,
     total: u64,
@@ -156,7 +164,7 @@ impl Segment {
         let last = if self.heap.len() < self.limit { None } else { Some(self.heap.peek()?) };
         let mut open = last;
         let mut ranks = smallvec::SmallVec::new();
-        for (i, (source, descending)) in self.sources.iter().enumerate() {
+        for (i, (source, descending)) in self.columns.sources.iter().enumerate() {
             let rank = source.rank(doc, score, *descending);
             if let Some(last) = open {
                 match rank.cmp(&last.ranks[i]) {
@@ -167,7 +175,7 @@ impl Segment {
             }
             ranks.push(rank);
         }
-        let key = self.keys.as_ref().and_then(|k| k.ords().first(doc)).unwrap_or(u64::MAX);
+        let key = self.columns.keys.as_ref().and_then(|k| k.ords().first(doc)).unwrap_or(u64::MAX);
         if open.is_some_and(|last| key >= last.key) {
             return None;
         }
@@ -190,23 +198,29 @@ impl Segment {
             _ => Score::MIN,
         }
     }
+}
 
-    fn resolve(&self, entry: &Entry) -> io::Result<Placed> {
-        let mut places = Vec::with_capacity(entry.ranks.len());
-        for ((missing, rank), (source, descending)) in entry.ranks.iter().zip(&self.sources) {
-            places.push(match source {
+impl Columns {
+    fn places(&self, entry: &Entry) -> io::Result<Vec<Place>> {
+        let place = |((missing, rank), (source, descending)): (&Rank, &(Source, bool))| {
+            Ok(match source {
                 _ if *missing => Place::Missing,
                 Source::Texts(texts) => {
                     let text = term(texts, oriented(*rank, *descending))?;
                     if *descending { Place::LargestText(Reverse(text)) } else { Place::SmallestText(text) }
                 }
                 _ => Place::Number(*rank),
-            });
-        }
-        let key = self.keys.as_ref().map_or(Ok(Vec::new()), |keys| term(keys, entry.key))?;
-        let partition = self.partitions.first(entry.doc).and_then(|p| u32::try_from(p).ok()).unwrap_or(u32::MAX);
-        let score = self.scores.then(|| Score::from_bits(entry.score));
-        Ok(Placed { places, found: Match { key, partition, score } })
+            })
+        };
+        entry.ranks.iter().zip(&self.sources).map(place).collect()
+    }
+
+    fn key(&self, entry: &Entry) -> io::Result<Vec<u8>> {
+        self.keys.as_ref().map_or(Ok(Vec::new()), |keys| term(keys, entry.key))
+    }
+
+    fn partition(&self, entry: &Entry) -> u32 {
+        self.partitions.first(entry.doc).and_then(|p| u32::try_from(p).ok()).unwrap_or(u32::MAX)
     }
 }
 
@@ -225,14 +239,77 @@ enum Place {
     Missing,
 }
 
-/// A document with its place.
-pub(super) struct Placed {
+/// The first documents of one segment, in order.
+pub(super) struct Run {
+    columns: Columns,
+    entries: std::vec::IntoIter<Entry>,
+    total: u64,
+}
+
+/// The next document of a run. Its key is read only if it is a hit or decides between equals: reading it takes longer than
+/// everything else about it.
+struct Head {
+    run: Run,
+    entry: Entry,
     places: Vec<Place>,
-    found: Match,
+    key: Option<Vec<u8>>,
+}
+
+impl Head {
+    fn of(mut run: Run) -> io::Result<Option<Self>> {
+        let Some(entry) = run.entries.next() else { return Ok(None) };
+        Ok(Some(Self { places: run.columns.places(&entry)?, key: None, entry, run }))
+    }
+
+    fn key(&mut self) -> io::Result<&[u8]> {
+        let key = match self.key.take() {
+            Some(key) => key,
+            None => self.run.columns.key(&self.entry)?,
+        };
+        Ok(self.key.insert(key))
+    }
+
+    fn found(mut self) -> io::Result<(Match, Option<Self>)> {
+        let key = self.key()?.to_vec();
+        let score = self.run.columns.scores.then(|| Score::from_bits(self.entry.score));
+        let found = Match { key, partition: self.run.columns.partition(&self.entry), score };
+        Ok((found, Self::of(self.run)?))
+    }
+}
+
+/// Index of the first document among heads.
+fn first(heads: &mut [Head]) -> io::Result<usize> {
+    let mut best = 0;
+    for i in 1..heads.len() {
+        let (before, rest) = heads.split_at_mut(i);
+        let (held, next) = (&mut before[best], &mut rest[0]);
+        let order = match next.places.cmp(&held.places) {
+            Cmp::Equal => next.key()?.cmp(held.key()?),
+            order => order,
+        };
+        if order == Cmp::Less {
+            best = i;
+        }
+    }
+    Ok(best)
+}
+
+/// The first `limit` documents of all runs.
+fn merged(runs: Vec<Run>, limit: usize) -> io::Result<Vec<Match>> {
+    let heads: io::Result<Vec<Option<Head>>> = runs.into_iter().map(Head::of).collect();
+    let mut heads: Vec<Head> = heads?.into_iter().flatten().collect();
+    let mut hits = Vec::new();
+    while hits.len() < limit && !heads.is_empty() {
+        let best = first(&mut heads)?;
+        let (found, next) = heads.swap_remove(best).found()?;
+        hits.push(found);
+        heads.extend(next);
+    }
+    Ok(hits)
 }
 
 impl SegmentCollector for Segment {
-    type Fruit = io::Result<(Vec<Placed>, u64)>;
+    type Fruit = Option<Run>;
 
     fn collect(&mut self, doc: DocId, score: Score) {
         self.total += 1;
@@ -242,8 +319,8 @@ impl SegmentCollector for Segment {
     }
 
     fn harvest(self) -> Self::Fruit {
-        let placed: io::Result<Vec<Placed>> = self.heap.iter().map(|entry| self.resolve(entry)).collect();
-        Ok((placed?, self.total))
+        let entries = self.heap.into_sorted_vec().into_iter();
+        Some(Run { columns: self.columns, entries, total: self.total })
     }
 }
 
@@ -253,32 +330,23 @@ impl Collector for Top {
 
     fn for_segment(&self, _: u32, segment: &SegmentReader) -> tantivy::Result<Segment> {
         let open = |s: &Sort| Ok((Source::open(segment, &s.by)?, s.descending));
-        Ok(Segment {
+        let columns = Columns {
             sources: self.order.0.iter().map(open).collect::<tantivy::Result<_>>()?,
             keys: strings(segment, KEY)?,
             partitions: segment.fast_fields().u64(PARTITION)?,
             scores: self.scores(),
-            limit: self.limit,
-            heap: BinaryHeap::new(),
-            total: 0,
-        })
+        };
+        Ok(Segment { columns, limit: self.limit, heap: BinaryHeap::new(), total: 0 })
     }
 
     fn requires_scoring(&self) -> bool {
         self.scores()
     }
 
-    fn merge_fruits(&self, segments: Vec<io::Result<(Vec<Placed>, u64)>>) -> tantivy::Result<Matches> {
-        let mut all = Vec::new();
-        let mut total = 0;
-        for segment in segments {
-            let (placed, matched) = segment?;
-            all.extend(placed);
-            total += matched;
-        }
-        all.sort_by(|a, b| a.places.cmp(&b.places).then_with(|| a.found.key.cmp(&b.found.key)));
-        let hits = all.into_iter().take(self.limit).map(|p| p.found).collect();
-        Ok(Matches { hits, total: self.count.then_some(total) })
+    fn merge_fruits(&self, segments: Vec<Option<Run>>) -> tantivy::Result<Matches> {
+        let runs: Vec<Run> = segments.into_iter().flatten().collect();
+        let total = self.count.then(|| runs.iter().map(|run| run.total).sum());
+        Ok(Matches { hits: merged(runs, self.limit)?, total })
     }
 
     fn collect_segment(
@@ -287,7 +355,7 @@ impl Collector for Top {
         ord: u32,
         segment: &SegmentReader,
     ) -> tantivy::Result<<Segment as SegmentCollector>::Fruit> {
-        let mut found = Found { top: self, ord, segment, opened: None };
+        let mut found = Found { top: self, ord, segment, opened: None, total: None };
         let alive = segment.alive_bitset();
         let lives = |doc| alive.is_none_or(|a| a.is_alive(doc));
         if self.may_prune() {
@@ -297,6 +365,9 @@ impl Collector for Top {
                 }
                 found.threshold()
             })?;
+            if self.count {
+                found.total = Some(weight.count(segment)?.into());
+            }
         } else if self.scores() {
             weight.for_each(segment, &mut |doc, score| {
                 if lives(doc) {
@@ -319,6 +390,8 @@ struct Found<'a> {
     ord: u32,
     segment: &'a SegmentReader,
     opened: Option<tantivy::Result<Segment>>,
+    /// Number of matches, if they were counted apart.
+    total: Option<u64>,
 }
 
 impl Found<'_> {
@@ -338,7 +411,12 @@ impl Found<'_> {
     }
 
     fn harvest(self) -> tantivy::Result<<Segment as SegmentCollector>::Fruit> {
-        self.opened.map_or_else(|| Ok(Ok((Vec::new(), 0))), |segment| Ok(segment?.harvest()))
+        let Some(segment) = self.opened else { return Ok(None) };
+        let mut run = segment?.harvest();
+        if let (Some(run), Some(total)) = (&mut run, self.total) {
+            run.total = total;
+        }
+        Ok(run)
     }
 }
 

@@ -4,12 +4,13 @@ use tantivy::schema::{Field, OwnedValue, TantivyDocument};
 use tantivy::{DateTime, Term};
 
 use super::IndexChange;
+use super::mark::{LONGEST_MARK, Mark};
 use super::schema::Fields;
 use crate::Result;
 use crate::record::{FieldType, Record, Value, codec, render};
 
 /// Longest text that one term or one column entry can hold, bytes.
-pub(super) const LONGEST: usize = u16::MAX as usize - 5;
+pub(super) const LONGEST: usize = u16::MAX as usize - 5 - LONGEST_MARK;
 /// Times that fit nanoseconds in 64 bits; beyond them a date counts as the first or last of them.
 const DATES: std::ops::RangeInclusive<i64> = -9_223_372_036_854..=9_223_372_036_854;
 
@@ -20,7 +21,7 @@ pub(super) fn key_text(key: &[u8]) -> Option<&str> {
 
 /// The term of a key.
 pub(super) fn key_term(fields: &Fields, key: &[u8]) -> Option<Term> {
-    key_text(key).map(|k| Term::from_field_text(fields.key, k))
+    key_text(key).map(|k| fields.term(Mark::KEY, k))
 }
 
 /// A date as the index keeps it.
@@ -29,7 +30,7 @@ pub fn date(ms: i64) -> DateTime {
 }
 
 /// The search document of a change; `None` where nothing is to be shown, or the key cannot be indexed.
-pub(super) fn of_change(fields: &Fields, partition: u32, change: &IndexChange) -> Result<Option<TantivyDocument>> {
+pub fn of_change(fields: &Fields, partition: u32, change: &IndexChange) -> Result<Option<TantivyDocument>> {
     let Some(stored) = &change.stored else { return Ok(None) };
     let record = codec::decode(stored)
         .map_err(|e| e.within(format_args!("record {:?}", String::from_utf8_lossy(&change.key))))?;
@@ -47,13 +48,19 @@ pub(super) fn of_change(fields: &Fields, partition: u32, change: &IndexChange) -
 /// The search document of a record; `None` if its key cannot be indexed.
 pub(super) fn build(fields: &Fields, partition: u32, key: &[u8], record: &Record) -> Option<TantivyDocument> {
     let mut document = TantivyDocument::default();
-    document.add_text(fields.key, key_text(key)?);
+    let key = key_text(key)?;
+    document.add_text(fields.key, key);
     document.add_u64(fields.partition, u64::from(partition));
+    document.add_text(fields.terms, Mark::KEY.text(key));
+    document.add_text(fields.terms, Mark::PARTITION.text(&partition.to_string()));
     for (i, def) in fields.def.fields.iter().enumerate() {
         if let Some(field) = fields.declared[i]
             && let Some(value) = render::current(&fields.def, record, i)
         {
             add(&mut document, field, def.kind, &value);
+            if let Some(mark) = fields.mark(i) {
+                add_terms(&mut document, fields.terms, mark, &value);
+            }
         }
     }
     if let Some(field) = fields.dynamic {
@@ -83,6 +90,17 @@ fn add(document: &mut TantivyDocument, field: Field, kind: FieldType, value: &Va
         (FieldType::Boolean, Value::Bool(b)) => document.add_bool(field, *b),
         (FieldType::Date, Value::Int(ms)) => document.add_date(field, date(*ms)),
         // The record model types values before it keeps them, so nothing else comes here.
+        _ => {}
+    }
+}
+
+/// Adds the terms of a value that is matched whole.
+fn add_terms(document: &mut TantivyDocument, terms: Field, mark: Mark, value: &Value) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|v| add_terms(document, terms, mark, v)),
+        Value::Str(text) => chunks(text).for_each(|part| document.add_text(terms, mark.text(part))),
+        Value::Int(n) => document.add_text(terms, mark.text(&n.to_string())),
+        Value::Bool(b) => document.add_text(terms, mark.text(&b.to_string())),
         _ => {}
     }
 }

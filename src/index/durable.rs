@@ -172,7 +172,7 @@ impl Worker {
             match self.next(orders) {
                 Ok(Order::Write(changes)) => self.write(changes)?,
                 Ok(Order::Clear(partition)) => {
-                    self.writer.delete_term(Term::from_field_u64(self.fields.partition, u64::from(partition)));
+                    self.writer.delete_term(self.fields.partition_term(partition));
                 }
                 Ok(Order::Commit(payload)) => {
                     let slots = self.commit(&payload)?;
@@ -272,7 +272,7 @@ impl Worker {
 /// they are open.
 pub(super) fn slots(index: &Index, fields: &Fields) -> tantivy::Result<Vec<Slot>> {
     let _files_stay = index.directory().acquire_lock(&META_LOCK)?;
-    index.searchable_segments()?.into_iter().map(|segment| Slot::open(segment, fields.key)).collect()
+    index.searchable_segments()?.into_iter().map(|segment| Slot::open(segment, fields.terms)).collect()
 }
 
 /// The first operation of a new writer gets the stamp of the last commit once more, and a merge that starts before the next
@@ -280,7 +280,7 @@ pub(super) fn slots(index: &Index, fields: &Fields) -> tantivy::Result<Vec<Slot>
 /// come back as twins of the new ones. A delete of nothing takes the stamp.
 fn use_first_stamp(writer: &IndexWriter, fields: &Fields) {
     // Partitions are numbers of 32 bits.
-    writer.delete_term(Term::from_field_u64(fields.partition, u64::MAX));
+    writer.delete_term(fields.partition_term(u32::MAX));
 }
 
 /// Calls `make` on a thread that yields to others, so that the threads it starts do as well: the search library starts those

@@ -119,7 +119,7 @@ impl Engine {
             observers: RwLock::default(),
             commits: AtomicU64::new(0),
         });
-        let live = Live::new(&index, fields.key);
+        let live = Live::new(&index, fields.terms);
         let durable = Durable::start(index, fields.clone(), options.clone(), shared.clone())?;
         let engine = Self {
             shared: Arc::clone(&shared),

@@ -29,15 +29,15 @@ struct LiveSlot {
 pub(super) struct Live {
     schema: Schema,
     settings: IndexSettings,
-    key: Field,
+    terms: Field,
     slots: Vec<LiveSlot>,
     generation: u64,
 }
 
 impl Live {
-    /// An empty tier for documents like those of `index`, whose keys are in `key`.
-    pub(super) fn new(index: &Index, key: Field) -> Self {
-        Self { schema: index.schema(), settings: index.settings().clone(), key, slots: Vec::new(), generation: 0 }
+    /// An empty tier for documents like those of `index`, whose keys are among `terms`.
+    pub(super) fn new(index: &Index, terms: Field) -> Self {
+        Self { schema: index.schema(), settings: index.settings().clone(), terms, slots: Vec::new(), generation: 0 }
     }
 
     /// The generation that documents are added to.
@@ -63,7 +63,7 @@ impl Live {
     }
 
     fn push(&mut self, segment: Segment, level: u32) -> tantivy::Result<()> {
-        let slot = Slot::open(segment, self.key)?;
+        let slot = Slot::open(segment, self.terms)?;
         self.slots.push(LiveSlot { slot, generation: self.generation, level });
         Ok(())
     }

@@ -11,6 +11,7 @@ mod engine;
 #[cfg(test)]
 mod hammer_tests;
 mod live;
+mod mark;
 mod open;
 mod queue;
 mod schema;
@@ -33,7 +34,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use collect::{Match, Matches, Ordering, Sort, SortBy};
-pub use document::date;
+pub use document::{date, of_change as document_of};
+pub use mark::Mark;
 pub use schema::{Fields, KEY, PARTITION, SCORE, Target};
 pub use view::{ColumnValues, View};
 
@@ -48,11 +50,12 @@ pub mod syntax {
     pub use tantivy::Term;
     pub use tantivy::query::{
         AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, EmptyQuery, ExistsQuery, FuzzyTermQuery, Occur,
-        PhrasePrefixQuery, Query, QueryParser, QueryParserError, RangeQuery,
+        PhrasePrefixQuery, Query, QueryParser, QueryParserError, RangeQuery, TermQuery, TermSetQuery,
     };
     pub use tantivy::query_grammar::{
         Delimiter, UserInputAst, UserInputBound, UserInputLeaf, UserInputLiteral, parse_query, parse_query_lenient,
     };
+    pub use tantivy::schema::IndexRecordOption;
 }
 
 /// How to open a table's index.

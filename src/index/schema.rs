@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tantivy::Term;
 use tantivy::schema::{
-    DateOptions, DateTimePrecision, FAST, Field, INDEXED, IndexRecordOption, JsonObjectOptions, NumericOptions, Schema,
+    DateOptions, DateTimePrecision, FAST, Field, IndexRecordOption, JsonObjectOptions, NumericOptions, Schema,
     SchemaBuilder, TextFieldIndexing, TextOptions,
 };
 
+use super::mark::Mark;
 use crate::record::{Dynamic, FieldDef, FieldType, KeyFrom, TableDef};
 use crate::{Error, Result};
 
@@ -15,13 +17,15 @@ use crate::{Error, Result};
 pub const KEY: &str = "_key";
 /// Field that holds the partition.
 pub const PARTITION: &str = "_partition";
+/// Field of the terms of everything that is matched whole: [`super::mark`].
+const TERMS: &str = "_terms";
 /// Sort name of the score.
 pub const SCORE: &str = "_score";
 /// JSON field that holds undeclared members where `dynamic = "index"`.
 pub(super) const DYNAMIC: &str = "_dynamic";
 
 /// Changes whenever documents are built differently, so that older indexes are built anew.
-const LAYOUT: u32 = 2;
+const LAYOUT: u32 = 3;
 
 /// What a name in a query stands for.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +42,8 @@ pub struct Target {
     pub indexed: bool,
     /// Whether they are found by their column only: it has no terms.
     pub scanned: bool,
+    /// Marks its terms among those that are matched whole; `None` if it has others, or none.
+    pub mark: Option<Mark>,
     /// Whether it has a column.
     pub column: bool,
 }
@@ -49,6 +55,8 @@ pub struct Fields {
     pub(super) schema: Schema,
     pub(super) key: Field,
     pub(super) partition: Field,
+    /// Of everything that is matched whole.
+    pub(super) terms: Field,
     pub(super) dynamic: Option<Field>,
     /// By position in [`TableDef::fields`].
     pub(super) declared: Vec<Option<Field>>,
@@ -64,18 +72,19 @@ impl Fields {
     /// The fields of `def`. Fails if a declared field has a name that the index needs for itself.
     pub fn new(def: Arc<TableDef>) -> Result<Self> {
         let mut builder = Schema::builder();
-        let key = builder.add_text_field(KEY, whole_text(true));
-        let partition = builder.add_u64_field(PARTITION, INDEXED | FAST);
+        let key = builder.add_text_field(KEY, TextOptions::default() | FAST);
+        let partition = builder.add_u64_field(PARTITION, FAST);
+        let terms = builder.add_text_field(TERMS, whole());
         let dynamic = (def.dynamic == Dynamic::Index).then(|| builder.add_json_field(DYNAMIC, json()));
         let mut declared = Vec::with_capacity(def.fields.len());
         for field in &def.fields {
-            if [KEY, PARTITION, SCORE, DYNAMIC].contains(&field.name.as_str()) {
+            if [KEY, PARTITION, TERMS, SCORE, DYNAMIC].contains(&field.name.as_str()) {
                 return Err(Error::refused(format!("table {}: field {:?} has a reserved name", def.name, field.name))
                     .advise("give the field another name and take its value from there with path"));
             }
             declared.push(add(&mut builder, field));
         }
-        Ok(Self { schema: builder.build(), key, partition, dynamic, declared, def })
+        Ok(Self { schema: builder.build(), key, partition, terms, dynamic, declared, def })
     }
 
     /// Identifies everything that decides how documents look; 16 hex digits.
@@ -90,10 +99,10 @@ impl Fields {
             return self.declared_target(i, String::new());
         }
         if name == KEY || self.is_key_path(name) {
-            return Some(target(self.key, KEY, FieldType::Keyword));
+            return Some(self.key_target());
         }
         if name == PARTITION {
-            return Some(target(self.partition, PARTITION, FieldType::Integer));
+            return Some(target(self.partition, PARTITION, FieldType::Integer, Some(Mark::PARTITION)));
         }
         if let Some((field, inner)) = self.schema.find_field(name) {
             let i = self.declared.iter().position(|f| *f == Some(field))?;
@@ -103,7 +112,7 @@ impl Fields {
         self.dynamic.map(|field| Target {
             path: format!("{DYNAMIC}.{inner}"),
             inner,
-            ..target(field, DYNAMIC, FieldType::Json)
+            ..target(field, DYNAMIC, FieldType::Json, None)
         })
     }
 
@@ -112,8 +121,30 @@ impl Fields {
         let field = self.declared[i]?;
         let path = if inner.is_empty() { def.name.clone() } else { format!("{}.{inner}", def.name) };
         let entry = self.schema.get_field_entry(field);
-        let scanned = def.index && !entry.is_indexed();
-        Some(Target { field, path, inner, kind: def.kind, indexed: def.index, scanned, column: entry.is_fast() })
+        let mark = self.mark(i);
+        let scanned = def.index && mark.is_none() && !entry.is_indexed();
+        Some(Target { field, path, inner, kind: def.kind, indexed: def.index, scanned, mark, column: entry.is_fast() })
+    }
+
+    /// The mark of a declared field whose values are matched whole.
+    pub(super) fn mark(&self, i: usize) -> Option<Mark> {
+        let def = &self.def.fields[i];
+        let whole = matches!(def.kind, FieldType::Keyword | FieldType::Integer | FieldType::Boolean);
+        (def.index && whole).then(|| Mark::of_field(i))
+    }
+
+    fn key_target(&self) -> Target {
+        target(self.key, KEY, FieldType::Keyword, Some(Mark::KEY))
+    }
+
+    /// The term of a value that is matched whole.
+    pub fn term(&self, mark: Mark, value: &str) -> Term {
+        mark.term(self.terms, value)
+    }
+
+    /// The term that all documents of a partition have.
+    pub(super) fn partition_term(&self, partition: u32) -> Term {
+        self.term(Mark::PARTITION, &partition.to_string())
     }
 
     fn is_key_path(&self, name: &str) -> bool {
@@ -124,7 +155,7 @@ impl Fields {
     pub fn of_words(&self) -> Vec<Target> {
         let declared = (0..self.def.fields.len()).filter_map(|i| self.declared_target(i, String::new()));
         let words = declared.filter(|t| t.indexed && matches!(t.kind, FieldType::Text | FieldType::Keyword));
-        words.chain([target(self.key, KEY, FieldType::Keyword)]).collect()
+        words.chain([self.key_target()]).collect()
     }
 
     /// Names that queries may use, for messages.
@@ -150,17 +181,14 @@ impl Fields {
     }
 }
 
-fn target(field: Field, name: &str, kind: FieldType) -> Target {
-    Target { field, path: name.to_owned(), inner: String::new(), kind, indexed: true, scanned: false, column: true }
+fn target(field: Field, name: &str, kind: FieldType, mark: Option<Mark>) -> Target {
+    let path = name.to_owned();
+    Target { field, path, inner: String::new(), kind, indexed: true, scanned: false, mark, column: true }
 }
 
-/// Text that is matched whole.
-fn whole_text(indexed: bool) -> TextOptions {
-    let options = TextOptions::default() | FAST;
-    if !indexed {
-        return options;
-    }
-    options.set_indexing_options(
+/// Terms that are matched whole.
+fn whole() -> TextOptions {
+    TextOptions::default().set_indexing_options(
         TextFieldIndexing::default()
             .set_tokenizer("raw")
             .set_index_option(IndexRecordOption::Basic)
@@ -177,8 +205,9 @@ fn json() -> JsonObjectOptions {
 }
 
 /// Numbers, dates and keywords always have a column, so that they can be sorted by even where they are not searched. Ranges are
-/// found by the column anyway. Integers, of which many are ids, and booleans, which have no ranges, have terms as well; for dates
-/// and floats a dictionary of nearly as many terms as documents would cost every segment more than searches for one value gain.
+/// found by the column anyway. Keywords, integers, of which many are ids, and booleans have terms as well, among those that are
+/// matched whole; for dates and floats nearly as many terms as documents would cost every segment more than searches for one
+/// value gain.
 fn add(builder: &mut SchemaBuilder, field: &FieldDef) -> Option<Field> {
     let name = field.name.as_str();
     let column = NumericOptions::from(FAST);
@@ -192,9 +221,9 @@ fn add(builder: &mut SchemaBuilder, field: &FieldDef) -> Option<Field> {
             let options = if field.index { options.set_indexing_options(words()) } else { options };
             builder.add_text_field(name, options)
         }
-        FieldType::Keyword => builder.add_text_field(name, whole_text(field.index)),
-        FieldType::Integer => builder.add_i64_field(name, if field.index { column.set_indexed() } else { column }),
-        FieldType::Boolean => builder.add_bool_field(name, if field.index { column.set_indexed() } else { column }),
+        FieldType::Keyword => builder.add_text_field(name, TextOptions::default() | FAST),
+        FieldType::Integer => builder.add_i64_field(name, column),
+        FieldType::Boolean => builder.add_bool_field(name, column),
         FieldType::Float => builder.add_f64_field(name, column),
         FieldType::Date => {
             builder.add_date_field(name, DateOptions::from(FAST).set_precision(DateTimePrecision::Milliseconds))

@@ -11,8 +11,8 @@ use tantivy::{BitSet, DocSet, SegmentReader, TERMINATED, Term};
 /// A segment and its mask. Holding the segment keeps its files.
 pub(super) struct Slot {
     segment: Segment,
-    /// Keys of the segment's documents.
-    keys: Arc<InvertedIndexReader>,
+    /// Terms of the segment, the keys of its documents among them.
+    terms: Arc<InvertedIndexReader>,
     /// As it was written: without the documents that the segment's own deletes cover.
     whole: Arc<SegmentReader>,
     /// Documents that are not superseded since.
@@ -24,11 +24,11 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Opens a segment whose documents have their keys in `key`.
-    pub(super) fn open(segment: Segment, key: Field) -> tantivy::Result<Self> {
+    /// Opens a segment whose documents have their keys among `terms`.
+    pub(super) fn open(segment: Segment, terms: Field) -> tantivy::Result<Self> {
         let whole = Arc::new(SegmentReader::open(&segment)?);
         Ok(Self {
-            keys: whole.inverted_index(key)?,
+            terms: whole.inverted_index(terms)?,
             alive: BitSet::with_max_value_and_full(whole.max_doc()),
             shown: whole.clone(),
             dirty: false,
@@ -39,8 +39,8 @@ impl Slot {
 
     /// Masks the document of a key; false if there is none to mask.
     pub(super) fn kill(&mut self, key: &Term) -> tantivy::Result<bool> {
-        let Some(info) = self.keys.get_term_info(key)? else { return Ok(false) };
-        let mut postings = self.keys.read_postings_from_terminfo(&info, IndexRecordOption::Basic)?;
+        let Some(info) = self.terms.get_term_info(key)? else { return Ok(false) };
+        let mut postings = self.terms.read_postings_from_terminfo(&info, IndexRecordOption::Basic)?;
         let mut doc = postings.doc();
         while doc != TERMINATED {
             if self.alive.contains(doc) && !self.whole.is_deleted(doc) {

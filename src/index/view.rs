@@ -86,9 +86,10 @@ impl View {
         self.readers.len()
     }
 
-    /// A parser of single terms for this index; words without a field name go to [`Fields::of_words`].
+    /// A parser of single terms for this index; words without a field name go to the text fields.
     pub fn parser(&self) -> QueryParser {
-        let words = self.fields.of_words().iter().map(|t| t.field).collect();
+        let words = self.fields.of_words();
+        let words = words.iter().filter(|t| t.kind == FieldType::Text).map(|t| t.field).collect();
         QueryParser::for_index(self.blank.0.index(), words)
     }
 
@@ -101,13 +102,14 @@ impl View {
 
     /// Selects the documents of these partitions.
     pub fn of_partitions(&self, partitions: &BTreeSet<u32>) -> Box<dyn Query> {
-        let terms = partitions.iter().map(|p| Term::from_field_u64(self.fields.partition, u64::from(*p)));
+        let terms = partitions.iter().map(|p| self.fields.partition_term(*p));
         Box::new(tantivy::query::TermSetQuery::new(terms))
     }
 
     /// The first `limit` documents that match, in order, and how many match if asked.
     pub fn search(&self, query: &dyn Query, order: Ordering, limit: usize, count: bool) -> Result<Matches> {
-        self.collect(query, &Top { order, limit, count }).map_err(|e| self.failed(e))
+        let count_apart = query.is::<TermQuery>();
+        self.collect(query, &Top { order, limit, count, count_apart }).map_err(|e| self.failed(e))
     }
 
     /// Hands the key of every document of a partition to `visit`, in no order; a key that has two documents comes twice.
@@ -172,6 +174,10 @@ impl fmt::Debug for View {
 /// the other, and a term must not be in more documents than there are.
 impl Bm25StatisticsProvider for View {
     fn total_num_tokens(&self, field: Field) -> tantivy::Result<u64> {
+        if field == self.fields.terms {
+            // Of many fields in one: for each of them a document is as long as any other.
+            return self.total_num_docs();
+        }
         self.readers.iter().map(|r| Ok(r.inverted_index(field)?.total_num_tokens())).sum()
     }
 

@@ -7,7 +7,7 @@ use super::{Count, Hit, SearchAnswer, SearchRequest, Table, TaskPosition, parse}
 use crate::broker::Offset;
 use crate::index::syntax::{AllQuery, BooleanQuery, Occur, Query};
 use crate::index::{Fields, KEY, Match, Matches, Ordering, SCORE, Sort, SortBy, View};
-use crate::record::{FieldType, TableDef, codec, render};
+use crate::record::{FieldType, Shown, TableDef, codec};
 use crate::store::Store;
 use crate::task::{Phase, Progress, TaskView};
 use crate::{Error, Result};
@@ -20,7 +20,7 @@ const MOST_SORT_KEYS: usize = 3;
 /// The index says which records match, the stores say what they are now: a hit whose record is gone by the time it is
 /// fetched is left out and not counted.
 pub fn search(table: &Table, request: &SearchRequest) -> Result<SearchAnswer> {
-    let tasks = Tasks::running(table);
+    let tasks = Tasks::answering(table, request.stale);
     // After the positions: the view covers at least what they say.
     let view = table.index.view();
     let stores = |partition: u32, keys: &[&[u8]]| match tasks.stores.get(&partition) {
@@ -110,7 +110,7 @@ fn current(def: &TableDef, matches: Matches, only: Option<&[String]>, fetch: Fet
         let keys: Vec<&[u8]> = hits.iter().map(|h| h.key.as_slice()).collect();
         for (hit, stored) in hits.iter().zip(fetch(partition, &keys)?) {
             if let Some(bytes) = stored
-                && let Some(record) = render::json(def, &hit.key, &codec::decode(&bytes)?, only)
+                && let Some(record) = Shown::of(def, &hit.key, &codec::decode(&bytes)?, only)
             {
                 records.insert(hit.key.clone(), record);
             }
@@ -129,7 +129,8 @@ struct Tasks {
 }
 
 impl Tasks {
-    fn running(table: &Table) -> Self {
+    /// Those that run; all that have a store where `stale` data will do.
+    fn answering(table: &Table, stale: bool) -> Self {
         let mut this = Self {
             addressed: BTreeSet::new(),
             stores: BTreeMap::new(),
@@ -137,16 +138,15 @@ impl Tasks {
             missing: Vec::new(),
         };
         for (partition, task) in table.tasks().iter() {
-            this.add(*partition, task);
+            if stale || *task.phase() == Phase::Running {
+                this.add(*partition, task);
+            }
         }
         this.missing = (0..table.partitions).filter(|p| !this.addressed.contains(p)).collect();
         this
     }
 
     fn add(&mut self, partition: u32, task: &TaskView) {
-        if *task.phase() != Phase::Running {
-            return;
-        }
         let Some(store) = task.store() else { return };
         self.progress.insert(partition, (task.progress(), task.lag().values().sum()));
         self.stores.insert(partition, store);

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::broker::Offset;
+use crate::record::Shown;
 
 /// How the number of matches is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct SearchRequest {
     pub fields: Option<Vec<String>>,
     /// Whether matches are counted.
     pub count: Count,
+    /// Whether tasks answer, too, whose store or index is not caught up.
+    pub stale: bool,
 }
 
 /// One hit.
@@ -57,7 +60,7 @@ pub struct Hit {
     /// BM25 score, when sorted by score.
     pub score: Option<f32>,
     /// The current record.
-    pub record: serde_json::Map<String, serde_json::Value>,
+    pub record: Shown,
 }
 
 /// How far a task's answer reaches.

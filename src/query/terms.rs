@@ -5,10 +5,11 @@ use std::ops::Bound;
 use super::dates::Span;
 use crate::Result;
 use crate::index::syntax::{
-    AllQuery, BooleanQuery, Delimiter, EmptyQuery, ExistsQuery, FuzzyTermQuery, PhrasePrefixQuery, Query, QueryParser,
-    QueryParserError, RangeQuery, Term, UserInputAst, UserInputBound, UserInputLeaf, UserInputLiteral,
+    AllQuery, BooleanQuery, Delimiter, EmptyQuery, ExistsQuery, FuzzyTermQuery, IndexRecordOption, PhrasePrefixQuery,
+    Query, QueryParser, QueryParserError, RangeQuery, Term, TermQuery, TermSetQuery, UserInputAst, UserInputBound,
+    UserInputLeaf, UserInputLiteral,
 };
-use crate::index::{Target, View, date};
+use crate::index::{Mark, Target, View, date};
 use crate::record::FieldType;
 
 /// Longest word that is looked up as prefix or fuzzily, bytes: automata grow with it.
@@ -93,11 +94,17 @@ impl<'a> Terms<'a> {
             let all: Vec<_> = targets.iter().filter_map(|t| self.pattern(t, word, pattern)).collect();
             return any(all);
         }
-        if self.words.iter().any(|t| t.kind == FieldType::Text) && self.tokens(&literal.phrase).is_empty() {
-            // "salt & pepper": a sign alone is no word.
-            return if self.lenient { None } else { self.problem(no_word(&literal.phrase)) };
+        let mut all = Vec::new();
+        if self.words.iter().any(|t| t.kind == FieldType::Text) {
+            if self.tokens(&literal.phrase).is_empty() {
+                // "salt & pepper": a sign alone is no word.
+                return if self.lenient { None } else { self.problem(no_word(&literal.phrase)) };
+            }
+            all.push(self.parse(UserInputLeaf::Literal(literal.clone()), None, &literal.phrase)?);
         }
-        self.parse(UserInputLeaf::Literal(literal.clone()), None, &literal.phrase)
+        let marks: Vec<Mark> = self.words.iter().filter_map(|t| t.mark).collect();
+        all.extend(marks.into_iter().map(|mark| one(self.view.fields.term(mark, &literal.phrase))));
+        any(all)
     }
 
     fn tokens(&self, text: &str) -> Vec<String> {
@@ -119,12 +126,28 @@ impl<'a> Terms<'a> {
             return Some(between(target, Some(span.start), Some(span.end)));
         }
         let phrase = literal.phrase.clone();
+        if target.mark.is_some() {
+            return self.whole(target, &phrase).map(one);
+        }
         if target.scanned {
             let bound = || UserInputBound::Inclusive(phrase.clone());
             return self.range(Some(target.path.clone()), bound(), bound());
         }
         literal.field_name = Some(target.path.clone());
         self.parse(UserInputLeaf::Literal(literal), Some(target), &phrase)
+    }
+
+    /// The term of one value of a field that is matched whole.
+    fn whole(&mut self, target: &Target, text: &str) -> Option<Term> {
+        let value = match target.kind {
+            FieldType::Integer => text.parse::<i64>().ok().map(|n| n.to_string()),
+            FieldType::Boolean => text.parse::<bool>().ok().map(|b| b.to_string()),
+            _ => Some(text.to_owned()),
+        };
+        match (target.mark, value) {
+            (Some(mark), Some(value)) => Some(self.view.fields.term(mark, &value)),
+            _ => self.problem(unexpected(target, text)),
+        }
     }
 
     /// Has the parser of the index make the query.
@@ -163,6 +186,9 @@ impl<'a> Terms<'a> {
                 return self.problem(format!("field {:?}: expected a number, found {text:?}", target.path));
             }
         }
+        if target.kind == FieldType::Keyword {
+            return Some(Box::new(RangeQuery::new(edge(&target, &lower), edge(&target, &upper))));
+        }
         let text = format!("{} TO {}", lower.term_str(), upper.term_str());
         let leaf = UserInputLeaf::Range { field: Some(target.path.clone()), lower, upper };
         self.parse(leaf, Some(&target), &text)
@@ -200,6 +226,10 @@ impl<'a> Terms<'a> {
         if elements.is_empty() {
             return self.problem(format!("field {name:?}: expected at least one value in IN [ ]"));
         }
+        if target.mark.is_some() {
+            let terms: Option<Vec<Term>> = elements.iter().map(|text| self.whole(&target, text)).collect();
+            return Some(Box::new(TermSetQuery::new(terms?)));
+        }
         if target.scanned || matches!(target.kind, FieldType::Text | FieldType::Json) {
             let mut all = Vec::with_capacity(elements.len());
             for phrase in elements {
@@ -226,7 +256,8 @@ impl<'a> Terms<'a> {
             return self.problem(format!("{word}~{distance}: expected at most ~2"));
         }
         let term = |text: &str| match target.kind {
-            FieldType::Text | FieldType::Keyword => Some(Term::from_field_text(target.field, text)),
+            FieldType::Text => Some(Term::from_field_text(target.field, text)),
+            FieldType::Keyword => target.mark.map(|mark| self.view.fields.term(mark, text)),
             FieldType::Json => {
                 let mut term = Term::from_field_json_path(target.field, &target.inner, true);
                 term.append_type_and_str(text);
@@ -249,6 +280,21 @@ impl<'a> Terms<'a> {
             }
             (Some(_), _) => self.problem(format!("{word:?} is more than one word, which cannot be a pattern here")),
         }
+    }
+}
+
+/// Documents with this term.
+fn one(term: Term) -> Box<dyn Query> {
+    Box::new(TermQuery::new(term, IndexRecordOption::Basic))
+}
+
+/// A bound of a range of keywords.
+fn edge(target: &Target, bound: &UserInputBound) -> Bound<Term> {
+    let term = |text: &str| Term::from_field_text(target.field, text);
+    match bound {
+        UserInputBound::Inclusive(text) if text != "*" => Bound::Included(term(text)),
+        UserInputBound::Exclusive(text) if text != "*" => Bound::Excluded(term(text)),
+        _ => Bound::Unbounded,
     }
 }
 
@@ -299,12 +345,18 @@ fn pattern(literal: &UserInputLiteral) -> Option<(&str, Pattern)> {
 /// What an error of the parser means for the text it is about.
 fn explain(error: &QueryParserError, target: Option<&Target>, text: &str) -> String {
     let Some(target) = target else { return format!("{text:?}: {error}") };
-    let expected = match (target.kind, error) {
-        (_, QueryParserError::FieldDoesNotHavePositionsIndexed(_)) => "one value: it is matched whole",
-        (FieldType::Integer, _) => "an integer",
-        (FieldType::Float, _) => "a number",
-        (FieldType::Boolean, _) => "true or false",
-        _ => return format!("field {:?}: {text:?}: {error}", target.path),
+    match target.kind {
+        FieldType::Integer | FieldType::Float | FieldType::Boolean => unexpected(target, text),
+        _ => format!("field {:?}: {text:?}: {error}", target.path),
+    }
+}
+
+fn unexpected(target: &Target, text: &str) -> String {
+    let expected = match target.kind {
+        FieldType::Integer => "an integer",
+        FieldType::Float => "a number",
+        FieldType::Boolean => "true or false",
+        _ => "a value of its type",
     };
     format!("field {:?}: expected {expected}, found {text:?}", target.path)
 }

@@ -14,6 +14,7 @@ pub mod merge;
 pub mod partitioner;
 pub mod render;
 mod set;
+mod shown;
 pub mod state;
 mod sums;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use definition::{
 pub use event::{Event, EventKind, Outcome, Reason, Reject, Stamp, Version};
 pub use merge::{Merged, merge};
 pub use partitioner::Partitioner;
+pub use shown::Shown;
 pub use state::Record;
 pub use value::Value;
 

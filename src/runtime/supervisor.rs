@@ -147,7 +147,7 @@ impl Supervisor {
         table.context.opener.table.add_task(view.clone());
         let worker = &table.workers[tp.partition as usize % table.workers.len()];
         let (opener, orders, id) = (table.context.opener.clone(), worker.orders.clone(), worker.id.clone());
-        let (permits, token) = (table.permits.clone(), self.token.clone());
+        let (permits, token, initialised) = (table.permits.clone(), self.token.clone(), worker.initialised.clone());
         let name = format!("open-{}", opener.task_name(tp.partition));
         let (failed, health) = (table.context.ended.clone(), self.health.clone());
         let opening = spawn(name, failed, move || {
@@ -159,6 +159,8 @@ impl Supervisor {
                 // The worker may be waiting for the broker; it writes to the store until it has let go.
                 while !view.is_abandoned() && released.recv_timeout(AGAIN) == Err(RecvTimeoutError::Timeout) {}
             }
+            // Nothing is ever sent: it is closed when nobody can write under our identity any more.
+            let _ = initialised.recv();
             permits.0.send(()).map_err(|_| Error::internal("the supervisor has ended"))?;
             let opened = persist(&opener, &view, &id, &health);
             let _ = permits.1.try_recv();

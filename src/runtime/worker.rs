@@ -48,16 +48,19 @@ pub struct Worker {
     pub id: String,
     /// Orders to its merge thread.
     pub orders: Sender<Control>,
+    /// Closed when its producer is initialised: from then on no earlier process of this identity commits anything.
+    pub initialised: Receiver<()>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Worker {
-    /// Starts worker number `number` of a table. Initialises its producer first, which fences an earlier process.
+    /// Starts worker number `number` of a table. Its commit thread initialises the producer, which fences an earlier process,
+    /// while the group is joined.
     pub fn start(context: &WorkerContext, number: usize) -> Result<Self> {
         let settings: &Settings = &context.opener.settings;
         let (table, link) = (context.opener.table.clone(), Arc::new(Link::default()));
         let id = settings.transactional_id(&table.def.name, number);
-        let producer = context.opener.broker.transactional(&id)?;
+        let (initialising, initialised) = bounded(0);
         let (orders, control) = bounded(ORDERS);
         let (out, batches) = bounded(BATCHES);
         let workers = (settings.tables.len() * settings.instance.workers).max(1) as u64;
@@ -72,22 +75,21 @@ impl Worker {
             batch_bytes: context.memory.batches / workers,
             max_record: context.max_record,
         })?;
-        let committer = Committer::new(CommitterParts {
-            protocol: protocol(context),
-            opener: context.opener.clone(),
-            id: id.clone(),
-            producer,
-            link,
-            orders: batches,
-            settings: settings.processing.clone(),
-            health: context.health.clone(),
-        });
+        let (protocol, opener, own_id) = (protocol(context), context.opener.clone(), id.clone());
+        let (settings, health) = (settings.processing.clone(), context.health.clone());
+        let commit = move || {
+            let producer = opener.broker.transactional(&own_id)?;
+            drop(initialising);
+            let parts =
+                CommitterParts { protocol, opener, id: own_id, producer, link, orders: batches, settings, health };
+            Committer::new(parts).run()
+        };
         let name = &table.def.name;
         let threads = vec![
             spawn(format!("merge-{name}-{number}"), context.ended.clone(), move || merger.run())?,
-            spawn(format!("commit-{name}-{number}"), context.ended.clone(), move || committer.run())?,
+            spawn(format!("commit-{name}-{number}"), context.ended.clone(), commit)?,
         ];
-        Ok(Self { id, orders, threads })
+        Ok(Self { id, orders, initialised, threads })
     }
 
     /// Finishes what is consumed, commits it, ends both threads.

@@ -48,6 +48,9 @@ impl SharedMemory {
         o.set_bytes_per_sync(1 << 20);
         // Every hour at the latest a quiet store's log is flushed, so that no old log pins its disk space.
         o.set_max_total_wal_size(256 << 20);
+        // Families are flushed together. The small one with the positions would keep every log since its last flush, all of which
+        // a crash would have to read again: 0.7 s a task beside 100,000 records.
+        o.set_atomic_flush(true);
         o
     }
 

@@ -1,7 +1,10 @@
 //! The start of a task, and its way back after a rollback.
 //!
 //! Open the store → check the definition → fence the last writer → read the changelog to its high watermark → take the
-//! source positions from the last position record → bring the index up. Nothing is served before the last step.
+//! source positions from the last position record → bring the index up.
+//!
+//! Who passes `stale=allow` is answered as soon as the store is open; reads by key from when it is caught up; searches after the
+//! last step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -101,6 +104,11 @@ impl Opener {
             definition::check(&self.table.def.name, &StoredDefinition::decode(&stored)?, &now)?;
         }
         store.set_definition(&now.encode()?)?;
+        // From here on whoever takes what there is gets answers: all that the store holds is committed.
+        if let Some(position) = store.position()? {
+            self.publish(view, &store, &position)?;
+        }
+        view.set_store(Some(store.clone()));
         self.bring_up(view, store, writer, self.fence)
     }
 
@@ -125,11 +133,17 @@ impl Opener {
             tracing::warn!(task = name, source, events = start.gap, "retention took events before they were read");
         }
         let position = plan::position(&self.table.def, stored, &starts, writer);
+        self.publish(view, &store, &position)?;
+        view.set_store(Some(store.clone()));
         let sources = source_positions(&self.table.def, &position);
         let feed =
             IndexFeed { index: &self.table.index, store: &store, partition, changelog: store.changelog()?, sources };
         let repaired = feed.repair(&changelog, self.table.index.covered(partition), log.low, view)?;
-        self.publish(view, &store, &position)?;
+        let indexed = store.changelog()?;
+        view.advance(|p| {
+            p.visible.clone_from(&p.applied);
+            p.indexed = indexed;
+        });
         Ok(Task { partition, view: view.clone(), store, position, restored, repaired })
     }
 
@@ -191,14 +205,12 @@ impl Opener {
         self.table.def.sources.iter().map(log).collect()
     }
 
-    fn publish(&self, view: &TaskView, store: &Arc<Store>, position: &Position) -> Result<()> {
+    /// Says what the store covers. What the index shows of it comes later.
+    fn publish(&self, view: &TaskView, store: &Store, position: &Position) -> Result<()> {
         let changelog = store.changelog()?;
-        view.set_store(Some(store.clone()));
         view.advance(|p| {
             p.applied = source_positions(&self.table.def, position).into_iter().collect();
-            p.visible.clone_from(&p.applied);
             p.changelog = changelog;
-            p.indexed = changelog;
             p.last_event_ms = position.sources.values().map(|s| s.timestamp_ms).max().unwrap_or(0);
             p.accounting = position.sources.iter().map(|(name, s)| (name.clone(), s.accounting)).collect();
         });

@@ -148,10 +148,10 @@ impl TaskView {
     pub fn set_phase(&self, phase: Phase) {
         self.phase.store(Arc::new(phase));
     }
-    /// Shows how far work on the task has come, unless it answers reads already: then it goes on doing so, for all that its
-    /// store holds is committed.
+    /// Shows how far work on the task has come, unless it runs already: then it goes on answering, for all that its store holds
+    /// is committed.
     pub fn show(&self, phase: Phase) {
-        if self.store.load().is_none() {
+        if **self.phase.load() != Phase::Running {
             self.set_phase(phase);
         }
     }

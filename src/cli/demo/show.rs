@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::cli::style::{Ink, Style, out};
 use crate::query::{Count, Hit, SearchRequest, SortKey, Table, leaf};
+use crate::record::Value;
 use crate::store::Accounting;
 
 /// The account of what was fed.
@@ -33,6 +34,7 @@ pub(super) fn examples(table: &Table) -> Result<()> {
         limit: 3,
         fields: None,
         count: Count::Exact,
+        stale: false,
     };
     example(table, "a crew that was late, towards Chicago", &search("crew chicago", &[], ""))?;
     example(table, "the longest delays in snow", &search("snow", &["status:landed"], "-worst_delay"))?;
@@ -75,8 +77,8 @@ fn example(table: &Table, title: &str, request: &SearchRequest) -> Result<()> {
 fn line(hit: &Hit) -> String {
     let of = |name: &str| match hit.record.get(name) {
         None => String::new(),
-        Some(serde_json::Value::String(s)) => s.clone(),
-        Some(v) => v.to_string(),
+        Some(Value::Str(s)) => s.to_string(),
+        Some(v) => v.to_json().to_string(),
     };
     format!(
         "  {:24} {:10} {} to {}{}  {}\n",
@@ -84,7 +86,7 @@ fn line(hit: &Hit) -> String {
         of("status"),
         of("origin"),
         of("dest"),
-        if hit.record.contains_key("worst_delay") {
+        if hit.record.get("worst_delay").is_some() {
             format!(", {} min late", of("worst_delay"))
         } else {
             String::new()
