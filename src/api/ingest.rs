@@ -182,7 +182,8 @@ fn append_all(ctx: &Context, topic: &str, key: Option<&str>, body: &[u8]) -> Res
     let now_ms = crate::clock::now_ms();
     let topic: Arc<str> = topic.into();
     let records = check_lines(body, |line| {
-        let event = RawEvent { key: key.map(str::as_bytes), payload: Some(line), timestamp_ms: now_ms };
+        let event =
+            RawEvent { key: key.map(str::as_bytes), payload: Some(line), timestamp_ms: now_ms, ..RawEvent::default() };
         let (key, partition) = readers.place(&event)?;
         let topic = Arc::clone(&topic);
         Ok(NewRecord { topic, partition, key: Some(key), payload: Some(line.to_vec()), ..NewRecord::default() })

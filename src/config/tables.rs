@@ -9,7 +9,7 @@ use super::tree::{Data, Node};
 use super::{rules, words};
 use crate::record::definition::name_id;
 use crate::record::{
-    Absent, DeleteRule, Dynamic, FieldDef, FieldType, Format, KeyFrom, Partitioner, Path, SourceDef, Strategy,
+    Absent, DeleteRule, Dynamic, FieldDef, FieldType, Format, Input, KeyFrom, Partitioner, Path, SourceDef, Strategy,
     TableDef, VersionFrom, Window,
 };
 
@@ -116,10 +116,11 @@ fn key_from(node: &Node) -> Parsed<KeyFrom> {
     if found == MESSAGE_KEY {
         return Ok(KeyFrom::Message);
     }
-    if found.starts_with('@') {
-        return Err(format!("unknown key {found:?} {}", words::hint(&found, &[MESSAGE_KEY])));
+    let path = to_path(&found)?;
+    if matches!(path.input(), Input::Timestamp | Input::Partition) {
+        return Err(format!("{found:?} is no key (take a member, {MESSAGE_KEY:?} or a header)"));
     }
-    to_path(&found).map(KeyFrom::Path)
+    Ok(KeyFrom::Path(path))
 }
 
 /// Time is compared with versions, so it has no meaning, and no default, where versions are sequences.
@@ -180,9 +181,6 @@ fn version(node: &Node) -> Parsed<VersionFrom> {
 fn version_paths(found: &[String]) -> Parsed<VersionFrom> {
     if found.is_empty() || found.len() > 2 {
         return Err(format!("expected one path or two that are compared in order, found {}", found.len()));
-    }
-    if let Some(odd) = found.iter().find(|f| f.starts_with('@')) {
-        return Err(format!("unknown version {odd:?} (a path, or {TIMESTAMP:?} alone for the broker's timestamp)"));
     }
     if found.len() == 2 && found[0] == found[1] {
         return Err(format!("names {:?} twice", found[0]));

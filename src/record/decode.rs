@@ -1,33 +1,25 @@
 //! From a message to an [`Event`]: decoding, typing, key, version, delete marker.
 
 mod any;
+mod beside;
 mod json;
+mod message;
 mod plan;
 mod typed;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::json::{Parsed, Rules, Slot};
+pub use self::message::{Headers, RawEvent};
 use self::plan::Plan;
 use super::definition::{Absent, Dynamic, KeyFrom, Path, SourceDef, Strategy, TableDef, VersionFrom};
 use super::event::{Event, EventKind, Reason, Reject, Stamp, Version};
 use super::value::Value;
 
-/// A message as it comes from a topic.
-#[derive(Clone, Copy, Debug)]
-pub struct RawEvent<'a> {
-    /// Message key.
-    pub key: Option<&'a [u8]>,
-    /// Message value; `None` is a tombstone message.
-    pub payload: Option<&'a [u8]>,
-    /// Timestamp stored by the broker, milliseconds since the epoch.
-    pub timestamp_ms: i64,
-}
-
 /// Decodes messages of one source of a table. Built once; holds what can be computed ahead.
 ///
 /// - A tombstone message is a delete of the message's key at the broker's timestamp, whatever key and version the table
-///   takes from payloads: it has none.
+///   takes from payloads: it has none. A key or version that is taken from beside the payload is there all the same.
 /// - Of a member that is repeated the last one counts. A member below which no path is declared is dynamic under its
 ///   name; of an object that declared paths go into, what they leave is dynamic, if anything.
 /// - A member that has the name of a declared field without being its path is left out (refused under
@@ -59,27 +51,29 @@ impl Decoder {
 
     /// Decodes one message, or says why not.
     pub fn decode(&self, def: &TableDef, raw: &RawEvent<'_>) -> Result<Event, Reject> {
-        let Some(payload) = raw.payload else { return self.tombstone(raw) };
+        let Some(payload) = raw.payload else { return self.tombstone(def, raw) };
         let rules = Rules {
             plan: &self.plan,
             dynamic: def.dynamic,
             max_depth: def.max_depth,
             sentinels: &self.source.sentinels,
         };
-        let parsed = json::parse(payload, rules)?;
+        let mut parsed = json::parse(payload, rules)?;
+        beside::fill(&self.plan.beside, raw, &mut parsed.slots)?;
         let key = match (&def.key, self.plan.key) {
             (KeyFrom::Path(path), Some(slot)) => path_key(path, &parsed.slots[slot])?,
             _ => message_key(raw)?,
         };
-        let version = self.version(raw, &parsed)?;
-        let id = self.event_id(&parsed)?;
-        let kind = if self.deletes(&parsed) { EventKind::Delete } else { self.upsert(def, parsed, id)? };
+        let version = self.version(raw, &parsed.slots)?;
+        let id = self.event_id(&parsed.slots)?;
+        let kind = if self.deletes(&parsed.slots) { EventKind::Delete } else { self.upsert(def, parsed, id)? };
         Ok(self.event(key, version, id, kind))
     }
 
     /// The record key of a JSON payload that a client wants to append, without judging the rest of it.
     pub fn key_of(&self, def: &TableDef, raw: &RawEvent<'_>) -> Result<Vec<u8>, Reject> {
         match (&def.key, &self.key_plan, raw.payload) {
+            (KeyFrom::Path(path), ..) if !path.is_member() => self.key_beside(path, raw),
             (KeyFrom::Path(path), Some(plan), Some(payload)) => {
                 let rules = Rules { plan, dynamic: Dynamic::Ignore, max_depth: def.max_depth, sentinels: &[] };
                 let parsed = json::parse(payload, rules)?;
@@ -89,18 +83,32 @@ impl Decoder {
         }
     }
 
+    fn key_beside(&self, path: &Path, raw: &RawEvent<'_>) -> Result<Vec<u8>, Reject> {
+        let mut slots = [Slot::Absent];
+        beside::fill(self.key_plan.as_ref().map_or(&[], |plan| &plan.beside), raw, &mut slots)?;
+        path_key(path, &slots[0])
+    }
+
     fn event(&self, key: Vec<u8>, version: Version, id: Option<u64>, kind: EventKind) -> Event {
         Event { key, stamp: Stamp { version, rank: self.source.rank }, source: self.source.id, id, kind }
     }
 
-    fn tombstone(&self, raw: &RawEvent<'_>) -> Result<Event, Reject> {
-        Ok(self.event(message_key(raw)?, Version::single(raw.timestamp_ms), None, EventKind::Delete))
+    fn tombstone(&self, def: &TableDef, raw: &RawEvent<'_>) -> Result<Event, Reject> {
+        let version = match &self.source.version {
+            VersionFrom::Paths(paths) if !paths.iter().any(Path::is_member) => {
+                let mut slots = vec![Slot::Absent; self.plan.slots];
+                beside::fill(&self.plan.beside, raw, &mut slots)?;
+                self.version(raw, &slots)?
+            }
+            _ => Version::single(raw.timestamp_ms),
+        };
+        Ok(self.event(self.key_of(def, raw)?, version, None, EventKind::Delete))
     }
 
-    fn version(&self, raw: &RawEvent<'_>, parsed: &Parsed) -> Result<Version, Reject> {
+    fn version(&self, raw: &RawEvent<'_>, slots: &[Slot]) -> Result<Version, Reject> {
         let VersionFrom::Paths(paths) = &self.source.version else { return Ok(Version::single(raw.timestamp_ms)) };
         let part = |at: usize| match (paths.get(at), self.plan.version.get(at)) {
-            (Some(path), Some(slot)) => version_part(&parsed.slots[*slot]).map_err(|(reason, detail)| Reject {
+            (Some(path), Some(slot)) => version_part(&slots[*slot]).map_err(|(reason, detail)| Reject {
                 reason,
                 path: path.to_string(),
                 detail,
@@ -122,9 +130,9 @@ impl Decoder {
     }
 
     /// Hash of the event id: strings as they are, integers in decimal.
-    fn event_id(&self, parsed: &Parsed) -> Result<Option<u64>, Reject> {
+    fn event_id(&self, slots: &[Slot]) -> Result<Option<u64>, Reject> {
         let Some(slot) = self.plan.event_id else { return Ok(None) };
-        match &parsed.slots[slot] {
+        match &slots[slot] {
             Slot::Absent | Slot::Kept | Slot::Given(Value::Null) => Ok(None),
             Slot::Given(Value::Str(id)) if id.is_empty() => Ok(None),
             Slot::Given(Value::Str(id)) => Ok(Some(xxh3_64(id.as_bytes()))),
@@ -141,8 +149,8 @@ impl Decoder {
         self.source.event_id.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 
-    fn deletes(&self, parsed: &Parsed) -> bool {
-        match (&self.source.delete, self.plan.delete.map(|slot| &parsed.slots[slot])) {
+    fn deletes(&self, slots: &[Slot]) -> bool {
+        match (&self.source.delete, self.plan.delete.map(|slot| &slots[slot])) {
             (Some(rule), Some(Slot::Given(value))) => rule.equals.canonical_cmp(value).is_eq(),
             _ => false,
         }
@@ -239,5 +247,7 @@ fn shorten(text: &str) -> &str {
     text.char_indices().nth(80).map_or(text, |(at, _)| &text[..at])
 }
 
+#[cfg(test)]
+mod beside_tests;
 #[cfg(test)]
 mod tests;

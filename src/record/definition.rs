@@ -3,18 +3,55 @@
 use super::partitioner::Partitioner;
 use super::value::Value;
 
-/// A path into an event: member names from the root (`size.installed` → `["size", "installed"]`).
+/// A path into an event: member names from the root (`size.installed` → `["size", "installed"]`), or something beside the
+/// payload: `@key`, `@timestamp`, `@partition`, `@header.NAME` (all that follows is the header's name). A member whose own
+/// name starts with `@` is written with another one: `@@version`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Path(pub Vec<String>);
 
+/// Where a [`Path`] looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input<'a> {
+    /// Into the payload; the name of the member at its root.
+    Member(&'a str),
+    /// At the message key: text.
+    Key,
+    /// At the timestamp that the broker stored, milliseconds.
+    Timestamp,
+    /// At the partition, a number.
+    Partition,
+    /// At the last header of this name: text.
+    Header(&'a str),
+    /// At nothing there is.
+    Unknown,
+}
+
 impl Path {
-    /// Splits at dots. Empty segments are the caller's to refuse.
+    /// Splits at dots, but for the name of a header. Empty segments are the caller's to refuse.
     pub fn parse(text: &str) -> Self {
-        Path(text.split('.').map(str::to_owned).collect())
+        match text.strip_prefix("@header.") {
+            Some(name) => Path(vec!["@header".to_owned(), name.to_owned()]),
+            None => Path(text.split('.').map(str::to_owned).collect()),
+        }
     }
-    /// The member name at the root of the event.
-    pub fn root(&self) -> &str {
-        self.0.first().map_or("", String::as_str)
+    /// Where it looks.
+    pub fn input(&self) -> Input<'_> {
+        let mut parts = self.0.iter().map(String::as_str);
+        match (parts.next().unwrap_or_default(), parts.next(), parts.next()) {
+            ("@key", None, _) => Input::Key,
+            ("@timestamp", None, _) => Input::Timestamp,
+            ("@partition", None, _) => Input::Partition,
+            ("@header", Some(name), None) => Input::Header(name),
+            (root, ..) => match root.strip_prefix('@') {
+                Some(name) if name.starts_with('@') => Input::Member(name),
+                Some(_) => Input::Unknown,
+                None => Input::Member(root),
+            },
+        }
+    }
+    /// Whether it looks into the payload.
+    pub fn is_member(&self) -> bool {
+        matches!(self.input(), Input::Member(_))
     }
 }
 
@@ -51,7 +88,7 @@ pub enum KeyFrom {
     /// The message key (`@key`), as it is.
     Message,
     /// A path in the event; strings as they are, integers in decimal. Shown in the record under the path's text. Of a
-    /// tombstone message, which has no payload, the message key.
+    /// tombstone message, which has no payload, the message key, unless the path looks beside the payload.
     Path(Path),
 }
 
@@ -111,7 +148,8 @@ pub enum Format {
     Json,
 }
 
-/// Where the version of an event comes from. A tombstone message has no payload: its version is always the timestamp.
+/// Where the version of an event comes from. A tombstone message has no payload: its version is the timestamp, unless
+/// every path looks beside the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VersionFrom {
     /// Timestamp that the broker stored with the message, milliseconds.

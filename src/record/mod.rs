@@ -21,8 +21,8 @@ mod testing;
 pub mod value;
 
 pub use definition::{
-    Absent, Consumed, DeleteRule, Dynamic, FieldDef, FieldType, Format, KeyFrom, Path, SourceDef, Strategy, TableDef,
-    VersionFrom, Window,
+    Absent, Consumed, DeleteRule, Dynamic, FieldDef, FieldType, Format, Input, KeyFrom, Path, SourceDef, Strategy,
+    TableDef, VersionFrom, Window,
 };
 pub use event::{Event, EventKind, Outcome, Reason, Reject, Stamp, Version};
 pub use merge::{Merged, merge};

@@ -45,7 +45,13 @@ impl Inbox {
 
     /// Decodes a message of source number `source` and takes it in.
     pub fn take(&mut self, def: &TableDef, partitions: u32, source: usize, decoder: &Decoder, m: &Message<'_>) {
-        let raw = RawEvent { key: m.key, payload: m.payload, timestamp_ms: m.timestamp_ms };
+        let raw = RawEvent {
+            key: m.key,
+            payload: m.payload,
+            timestamp_ms: m.timestamp_ms,
+            partition: m.partition,
+            headers: m.headers,
+        };
         let event = decoder.decode(def, &raw).and_then(|e| placed(def, partitions, m.partition, e));
         let (key, payload) = (self.keep(m.key), self.keep(m.payload));
         self.arrived.push(Arrived {

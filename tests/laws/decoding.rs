@@ -207,7 +207,7 @@ impl Meant {
 }
 
 fn raw(payload: &str) -> RawEvent<'_> {
-    RawEvent { key: None, payload: Some(payload.as_bytes()), timestamp_ms: 1_700_000_000_000 }
+    RawEvent { payload: Some(payload.as_bytes()), timestamp_ms: 1_700_000_000_000, ..RawEvent::default() }
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn any_message_is_decoded_or_refused() {
             payload[at] = byte;
         }
         for (key, payload) in [(None, payload), (Some(&noise[..]), noise.clone())] {
-            let raw = RawEvent { key, payload: Some(&payload), timestamp_ms: 0 };
+            let raw = RawEvent { key, payload: Some(&payload), ..RawEvent::default() };
             if let Ok(event) = decoder.decode(&def, &raw) {
                 prop_assert_eq!(decoder.key_of(&def, &raw), Ok(event.key), "one key for both ways to ask");
             }

@@ -2,7 +2,8 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::record::definition::{KeyFrom, Path, SourceDef, TableDef, VersionFrom};
+use super::beside::Beside;
+use crate::record::definition::{Input, KeyFrom, Path, SourceDef, TableDef, VersionFrom};
 
 /// The consumed paths of a source as a tree, and what each of them is used for. A consumed path has a slot, in which
 /// the value found there waits until the whole event has been read (of a repeated member the last one counts).
@@ -12,6 +13,8 @@ pub(super) struct Plan {
     pub(super) nodes: Vec<Node>,
     /// Number of slots.
     pub(super) slots: usize,
+    /// Slots that are filled from beside the payload.
+    pub(super) beside: Vec<(usize, Beside)>,
     /// Slot of the key, where it is taken from the event.
     pub(super) key: Option<usize>,
     /// Slots of the parts of the version.
@@ -44,13 +47,11 @@ impl Plan {
         let paths = def.consumed(source).paths;
         let slot = |path: &Path| paths.binary_search(path).unwrap_or_default();
         let fields: Vec<usize> = def.fields.iter().map(|field| slot(&field.path)).collect();
-        let mut nodes = vec![Node::default()];
-        for (at, path) in paths.iter().enumerate() {
-            grow(&mut nodes, path, at);
-        }
+        let Tree { nodes, beside } = Tree::of(&paths);
         Plan {
             nodes,
             slots: paths.len(),
+            beside,
             key: match &def.key {
                 KeyFrom::Path(path) => Some(slot(path)),
                 KeyFrom::Message => None,
@@ -68,11 +69,11 @@ impl Plan {
 
     /// A plan with one path only: for the key alone.
     pub(super) fn key_only(path: &Path) -> Self {
-        let mut nodes = vec![Node::default()];
-        grow(&mut nodes, path, 0);
+        let Tree { nodes, beside } = Tree::of(std::slice::from_ref(path));
         Plan {
             nodes,
             slots: 1,
+            beside,
             key: Some(0),
             version: Vec::new(),
             event_id: None,
@@ -83,15 +84,34 @@ impl Plan {
     }
 }
 
-fn grow(nodes: &mut Vec<Node>, path: &Path, slot: usize) {
-    let mut at = 0;
-    for name in &path.0 {
-        let fresh = nodes.len();
-        at = *nodes[at].children.entry(name.as_str().into()).or_insert(fresh);
-        if at == fresh {
-            nodes.push(Node { name: name.as_str().into(), ..Node::default() });
+/// Paths, sorted by where they look.
+struct Tree {
+    nodes: Vec<Node>,
+    beside: Vec<(usize, Beside)>,
+}
+
+impl Tree {
+    fn of(paths: &[Path]) -> Self {
+        let mut tree = Tree { nodes: vec![Node::default()], beside: Vec::new() };
+        for (slot, path) in paths.iter().enumerate() {
+            match path.input() {
+                Input::Member(root) => tree.grow(root, &path.0[1..], slot),
+                other => tree.beside.extend(Beside::of(other).map(|beside| (slot, beside))),
+            }
         }
-        nodes[at].below.push(slot);
+        tree
     }
-    nodes[at].slot = Some(slot);
+
+    fn grow(&mut self, root: &str, rest: &[String], slot: usize) {
+        let mut at = 0;
+        for name in std::iter::once(root).chain(rest.iter().map(String::as_str)) {
+            let fresh = self.nodes.len();
+            at = *self.nodes[at].children.entry(name.into()).or_insert(fresh);
+            if at == fresh {
+                self.nodes.push(Node { name: name.into(), ..Node::default() });
+            }
+            self.nodes[at].below.push(slot);
+        }
+        self.nodes[at].slot = Some(slot);
+    }
 }
