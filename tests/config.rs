@@ -225,8 +225,8 @@ fn fields_and_sources_that_do_not_fit_are_refused() {
         ),
         (
             source("topic = \"t\"\nversion = [\"v\", \"@timstamp\"]"),
-            "k.toml:10:11: tables.products.sources.stock.version: \"@timstamp\" is nothing beside the payload (one of: @key, \
-             @timestamp, @partition, @header.NAME; did you mean \"@timestamp\"?); a member of that name is \"@@timstamp\"",
+            "k.toml:10:11: tables.products.sources.stock.version: \"@timstamp\" is nothing beside the event (one of: @key, \
+             @timestamp, @partition, @header.NAME, @source.NAME, @op, @ts_ms, @transaction.NAME; did you mean \"@timestamp\"?); a member of that name is \"@@timstamp\"",
         ),
         (
             source("topic = \"t\"\n[tables.products.window]\ntimes = \"1d\""),

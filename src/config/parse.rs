@@ -12,7 +12,8 @@ use super::words;
 use crate::record::{Input, Path, Value};
 
 /// What paths may look at beside the payload.
-const BESIDE: &[&str] = &["@key", "@timestamp", "@partition", "@header.NAME"];
+const BESIDE: &[&str] =
+    &["@key", "@timestamp", "@partition", "@header.NAME", "@source.NAME", "@op", "@ts_ms", "@transaction.NAME"];
 
 /// Text, not empty.
 pub(super) fn text(node: &Node) -> Parsed<String> {
@@ -128,7 +129,7 @@ pub(super) fn to_path(text: &str) -> Parsed<Path> {
     }
     if path.input() == Input::Unknown {
         let hint = words::hint(text, BESIDE);
-        return Err(format!("{text:?} is nothing beside the payload {hint}; a member of that name is \"@{text}\""));
+        return Err(format!("{text:?} is nothing beside the event {hint}; a member of that name is \"@{text}\""));
     }
     Ok(path)
 }

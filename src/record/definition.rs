@@ -1,5 +1,6 @@
 //! The definition of a table, compiled from configuration: what the pure core needs to know, and nothing else.
 
+use super::debezium::{self, Position};
 use super::partitioner::Partitioner;
 use super::value::Value;
 
@@ -22,6 +23,8 @@ pub enum Input<'a> {
     Partition,
     /// At the last header of this name: text.
     Header(&'a str),
+    /// At what stands around the rows of a change event (Debezium); the name of the member at its root.
+    Envelope(&'a str),
     /// At nothing there is.
     Unknown,
 }
@@ -44,14 +47,15 @@ impl Path {
             ("@header", Some(name), None) => Input::Header(name),
             (root, ..) => match root.strip_prefix('@') {
                 Some(name) if name.starts_with('@') => Input::Member(name),
+                Some(name) if debezium::ENVELOPE.contains(&root) => Input::Envelope(name),
                 Some(_) => Input::Unknown,
                 None => Input::Member(root),
             },
         }
     }
     /// Whether it looks into the payload.
-    pub fn is_member(&self) -> bool {
-        matches!(self.input(), Input::Member(_))
+    pub fn in_payload(&self) -> bool {
+        matches!(self.input(), Input::Member(_) | Input::Envelope(_))
     }
 }
 
@@ -137,15 +141,81 @@ pub struct SourceDef {
     pub absent: Absent,
     /// Values that count as absent.
     pub sentinels: Vec<Value>,
+    /// What a message without payload says.
+    pub tombstones: Tombstones,
     /// A version this much later than the message's broker timestamp is quarantined; `None` for sequences, milliseconds.
     pub max_ahead_ms: Option<i64>,
 }
 
-/// How payloads are encoded. More formats are a later addition.
+/// How payloads are encoded, and what stands in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One JSON object.
     Json,
+    /// One JSON object behind the prefix of a schema registry. The schema is not asked for.
+    JsonSchema,
+    /// An Avro record behind the prefix of a schema registry.
+    Avro,
+    /// A change event of Debezium in JSON, with or without its schema beside it.
+    DebeziumJson,
+    /// A flattened one: the row, and what was added to it under names that begin with `__`.
+    DebeziumJsonFlat,
+    /// A change event of Debezium in Avro.
+    DebeziumAvro,
+    /// A flattened one.
+    DebeziumAvroFlat,
+}
+
+/// How bytes become members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// JSON text.
+    Json,
+    /// JSON text behind a registry's prefix.
+    JsonSchema,
+    /// Avro behind a registry's prefix.
+    Avro,
+}
+
+/// Where among the members the row stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// The members are the event.
+    Plain,
+    /// Rows before and after a change, in an envelope.
+    Envelope,
+    /// The row, with members that speak of the change.
+    Flat,
+}
+
+impl Format {
+    /// How bytes become members.
+    pub const fn encoding(self) -> Encoding {
+        match self {
+            Format::Json | Format::DebeziumJson | Format::DebeziumJsonFlat => Encoding::Json,
+            Format::JsonSchema => Encoding::JsonSchema,
+            Format::Avro | Format::DebeziumAvro | Format::DebeziumAvroFlat => Encoding::Avro,
+        }
+    }
+    /// Where among the members the row stands.
+    pub const fn shape(self) -> Shape {
+        match self {
+            Format::Json | Format::JsonSchema | Format::Avro => Shape::Plain,
+            Format::DebeziumJson | Format::DebeziumAvro => Shape::Envelope,
+            Format::DebeziumJsonFlat | Format::DebeziumAvroFlat => Shape::Flat,
+        }
+    }
+}
+
+/// What a message without payload says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tombstones {
+    /// The record of its key is gone as of its version.
+    Delete,
+    /// Nothing: another message has said it already.
+    Ignore,
+    /// Something that cannot be placed, since its version is not known: it is quarantined.
+    Quarantine,
 }
 
 /// Where the version of an event comes from. A tombstone message has no payload: its version is the timestamp, unless
@@ -156,6 +226,20 @@ pub enum VersionFrom {
     Timestamp,
     /// One path, or two that are compared in order: integers, or RFC 3339 text as milliseconds.
     Paths(Vec<Path>),
+    /// The position of a change of Debezium: its time in the database (`source.ts_ms`); within a millisecond, where it
+    /// stands in the database's log (`lsn`, or `file` and `pos`, or `ord`).
+    Position,
+}
+
+impl VersionFrom {
+    /// As it is written in a configuration.
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            VersionFrom::Timestamp => vec!["@timestamp".to_owned()],
+            VersionFrom::Paths(paths) => paths.iter().map(ToString::to_string).collect(),
+            VersionFrom::Position => vec!["@source".to_owned()],
+        }
+    }
 }
 
 /// An event whose `field` equals `equals` is a delete.
@@ -258,6 +342,12 @@ impl TableDef {
         }
         if let VersionFrom::Paths(p) = &source.version {
             paths.extend(p.iter().cloned());
+        }
+        if source.version == VersionFrom::Position {
+            paths.extend(Position::of(source.format.shape()).paths().cloned());
+        }
+        if source.format.shape() == Shape::Flat {
+            paths.extend(debezium::marks());
         }
         paths.extend(source.event_id.clone());
         paths.extend(source.delete.as_ref().map(|d| d.field.clone()));

@@ -23,7 +23,7 @@ impl Beside {
             Input::Timestamp => Some(Beside::Timestamp),
             Input::Partition => Some(Beside::Partition),
             Input::Header(name) => Some(Beside::Header(name.into())),
-            Input::Member(_) | Input::Unknown => None,
+            Input::Member(_) | Input::Envelope(_) | Input::Unknown => None,
         }
     }
 }

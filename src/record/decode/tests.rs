@@ -28,11 +28,15 @@ fn raw(payload: &str) -> RawEvent<'_> {
 }
 
 fn decode(def: &TableDef, payload: &str) -> Result<Event, Reject> {
-    Decoder::new(def, 0).decode(def, &raw(payload))
+    decode_raw(def, &raw(payload))
 }
 
 pub(super) fn decode_raw(def: &TableDef, raw: &RawEvent<'_>) -> Result<Event, Reject> {
-    Decoder::new(def, 0).decode(def, raw)
+    decode_of(def, 0, raw)
+}
+
+pub(super) fn decode_of(def: &TableDef, source: usize, raw: &RawEvent<'_>) -> Result<Event, Reject> {
+    Decoder::new(def, source).decode(def, raw, &()).map(|decoded| decoded.event().unwrap())
 }
 
 pub(super) fn refused_raw(def: &TableDef, raw: &RawEvent<'_>) -> (Reason, String) {
@@ -78,7 +82,7 @@ fn an_event_has_key_stamp_source_id_and_values() {
             dynamic: named("extra", Object(vec![("a".into(), Array(vec![Int(1)])), ("b".into(), Int(1))])),
         },
     };
-    assert_eq!(Decoder::new(&def, 0).decode(&def, &raw), Ok(expected));
+    assert_eq!(decode_raw(&def, &raw), Ok(expected));
 }
 
 #[test]
@@ -201,8 +205,20 @@ fn what_is_not_one_json_object_is_undecodable_with_its_position() {
         assert!(reject.detail.contains("line 1 column"), "{}", reject.detail);
     }
     let bad = RawEvent { payload: Some(b"{\"sku\":\"\xff\"}"), timestamp_ms: NOW, ..RawEvent::default() };
-    let reject = Decoder::new(&def, 0).decode(&def, &bad).unwrap_err();
+    let reject = decode_raw(&def, &bad).unwrap_err();
     assert_eq!((reject.reason, reject.detail.as_str()), (Reason::Undecodable, "invalid UTF-8 at byte 8"));
+}
+
+#[test]
+fn escapes_mean_their_characters_and_broken_ones_are_refused() {
+    let def = def();
+    let escaped = r#"{"\u0073ku":"k","ts":1,"\u0074":"\ud83d\ude00 \u00e9\/\n"}"#;
+    let event = decode(&def, escaped).unwrap();
+    assert_eq!(event.kind, EventKind::Upsert { declared: vec![(6, text("😀 é/\n"))], dynamic: Vec::new() });
+    for broken in ["\\ud83d", "\\ude00\\ud83d", "\\x41", "\\u12", "a\u{1}b", "a\nb"] {
+        let payload = format!("{{\"sku\":\"k\",\"ts\":1,\"t\":\"{broken}\"}}");
+        assert_eq!(refused(&def, &payload), (Reason::Undecodable, String::new()), "{payload}");
+    }
 }
 
 #[test]
@@ -240,7 +256,7 @@ fn keys_come_from_the_path_or_the_message() {
     let from_message = |key: Option<&[u8]>| {
         let raw = RawEvent { key, payload: Some(b"{\"ts\":1}"), timestamp_ms: NOW, ..RawEvent::default() };
         let decoder = Decoder::new(&def, 0);
-        let event = decoder.decode(&def, &raw).map(|e| e.key);
+        let event = decode_raw(&def, &raw).map(|e| e.key);
         assert_eq!(decoder.key_of(&def, &raw), event);
         event.map_err(|r| r.reason)
     };
@@ -297,14 +313,14 @@ fn a_tombstone_message_deletes_its_key_at_the_brokers_timestamp() {
     let def = def();
     let decoder = Decoder::new(&def, 0);
     let raw = |key| RawEvent { key, timestamp_ms: NOW, ..RawEvent::default() };
-    let event = decoder.decode(&def, &raw(Some(b"k-1"))).unwrap();
+    let event = decode_raw(&def, &raw(Some(b"k-1"))).unwrap();
     assert_eq!(
         (event.key, event.stamp.version, event.kind),
         (b"k-1".to_vec(), Version::single(NOW), EventKind::Delete)
     );
     assert_eq!(decoder.key_of(&def, &raw(Some(b"k-1"))), Ok(b"k-1".to_vec()));
-    assert_eq!(decoder.decode(&def, &raw(None)).map_err(|r| r.reason), Err(Reason::NullKey));
-    assert_eq!(decoder.decode(&def, &raw(Some(b"\xff"))).map_err(|r| r.reason), Err(Reason::BadKey));
+    assert_eq!(decode_raw(&def, &raw(None)).map_err(|r| r.reason), Err(Reason::NullKey));
+    assert_eq!(decode_raw(&def, &raw(Some(b"\xff"))).map_err(|r| r.reason), Err(Reason::BadKey));
 }
 
 #[test]
@@ -397,7 +413,7 @@ fn the_second_source_has_its_own_rules() {
     let mut def = def();
     def.sources[1].version = VersionFrom::Timestamp;
     assert_eq!(def.sources[1].format, Format::Json);
-    let event = Decoder::new(&def, 1).decode(&def, &raw("{\"sku\":\"k\",\"ts\":1}")).unwrap();
+    let event = decode_of(&def, 1, &raw("{\"sku\":\"k\",\"ts\":1}")).unwrap();
     assert_eq!(event.stamp, Stamp { version: Version::single(NOW), rank: 20 });
     assert_eq!(event.kind, EventKind::Upsert { declared: Vec::new(), dynamic: named("ts", Int(1)) });
 }
