@@ -6,6 +6,7 @@
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,
+    clippy::panic,
     reason = "a benchmark: it prints, and stops where its own data is wrong"
 )]
 
@@ -14,7 +15,7 @@ use std::hint::black_box;
 use clap::{Parser, ValueEnum};
 use keld::config;
 use keld::index::{Fields, IndexChange, document_of};
-use keld::record::decode::{Decoder, RawEvent};
+use keld::record::decode::{Decoded, Decoder, RawEvent};
 use keld::record::{Event, Record, Shown, TableDef, codec, merge};
 use keld::store::{SharedMemory, Store, StoreBatch};
 
@@ -109,8 +110,11 @@ impl Catalog {
 
     fn decode(&self, source: usize, text: &str) -> Event {
         let (key, payload) = (Some(KEY.as_bytes()), Some(text.as_bytes()));
-        let raw = RawEvent { key, payload, timestamp_ms: 1_700_000_000_000 };
-        self.decoders[source].decode(&self.def, &raw).expect("a good event")
+        let raw = RawEvent { key, payload, timestamp_ms: 1_700_000_000_000, ..RawEvent::default() };
+        match self.decoders[source].decode(&self.def, &raw, &()) {
+            Ok(Decoded::Event(event)) => event,
+            other => panic!("a good event, not {other:?}"),
+        }
     }
 
     fn event(&self, n: u64) -> Event {

@@ -33,6 +33,7 @@ pub mod index;
 pub mod metrics;
 pub mod query;
 pub mod record;
+pub mod registry;
 pub mod runtime;
 pub mod store;
 pub mod task;

@@ -224,8 +224,9 @@ fn fields_and_sources_that_do_not_fit_are_refused() {
             "k.toml:12:13: tables.products.sources.stock.max_ahead: applies to times",
         ),
         (
-            source("topic = \"t\"\nversion = [\"v\", \"@timestamp\"]"),
-            "k.toml:10:11: tables.products.sources.stock.version: unknown version \"@timestamp\"",
+            source("topic = \"t\"\nversion = [\"v\", \"@timstamp\"]"),
+            "k.toml:10:11: tables.products.sources.stock.version: \"@timstamp\" is nothing beside the event (one of: @key, \
+             @timestamp, @partition, @header.NAME, @source.NAME, @op, @ts_ms, @transaction.NAME; did you mean \"@timestamp\"?); a member of that name is \"@@timstamp\"",
         ),
         (
             source("topic = \"t\"\n[tables.products.window]\ntimes = \"1d\""),

@@ -37,7 +37,7 @@ macro_rules! suite {
         suite!(@ $broker, $harness,
             writing: records_are_read_in_the_order_of_their_offsets,
             writing: appends_of_many_threads_get_the_offsets_where_their_records_are,
-            writing: keys_payloads_and_timestamps_survive_and_so_does_their_absence,
+            writing: keys_payloads_headers_and_timestamps_survive_and_so_does_their_absence,
             writing: a_record_of_nearly_a_megabyte_survives,
             writing: creating_a_topic_twice_keeps_the_first,
             writing: topics_tell_whether_they_are_compacted,

@@ -5,6 +5,8 @@
 
 #[path = "laws/decoding.rs"]
 mod decoding;
+#[path = "laws/formats.rs"]
+mod formats;
 #[path = "laws/generate.rs"]
 mod generate;
 #[path = "laws/model.rs"]

@@ -21,54 +21,34 @@ use super::params::Params;
 use super::problem::{Problem, Reason};
 use crate::broker::{NewRecord, Offset};
 use crate::query::{AtLeast, Table};
-use crate::record::KeyFrom;
-use crate::record::decode::{Decoder, RawEvent};
+use crate::record::Path;
+use crate::record::decode::{Placement, RawEvent};
 
 /// Bad lines that one refusal names.
 const MAX_NAMED: usize = 20;
 
 /// The tables that read a topic.
-pub(crate) struct TopicReaders(Vec<Reader>);
-
-struct Reader {
-    table: Arc<Table>,
-    decoder: Decoder,
+pub(crate) struct TopicReaders {
+    tables: Vec<Arc<Table>>,
+    placement: Placement,
 }
 
 impl TopicReaders {
     /// The readers of every topic that some table reads.
     pub(crate) fn by_topic(tables: &BTreeMap<String, Arc<Table>>) -> BTreeMap<String, TopicReaders> {
-        let mut topics: BTreeMap<String, TopicReaders> = BTreeMap::new();
+        let mut topics: BTreeMap<String, Vec<Arc<Table>>> = BTreeMap::new();
         for table in tables.values() {
-            for (i, source) in table.def.sources.iter().enumerate() {
-                let reader = Reader { table: Arc::clone(table), decoder: Decoder::new(&table.def, i) };
-                topics.entry(source.topic.clone()).or_insert_with(|| TopicReaders(Vec::new())).0.push(reader);
+            for source in &table.def.sources {
+                topics.entry(source.topic.clone()).or_default().push(Arc::clone(table));
             }
         }
-        topics
-    }
-
-    fn takes_message_keys(&self) -> bool {
-        self.0.iter().any(|r| r.table.def.key == KeyFrom::Message)
-    }
-
-    /// Key and partition of an event, on which all tables must agree.
-    fn place(&self, event: &RawEvent<'_>) -> Result<(Vec<u8>, u32), String> {
-        let mut agreed: Option<(Vec<u8>, u32)> = None;
-        for Reader { table, decoder } in &self.0 {
-            let key = decoder.key_of(&table.def, event).map_err(|reject| reject.to_string())?;
-            let spread = || (xxhash_rust::xxh3::xxh3_64(&key) % u64::from(table.partitions.max(1))) as u32;
-            // Where any placement will do, a key still keeps to one partition, so that its events stay in order.
-            let partition = table.def.partitioner.partition(&key, table.partitions).unwrap_or_else(spread);
-            match &agreed {
-                None => agreed = Some((key, partition)),
-                Some(other) if *other == (key, partition) => {}
-                Some(_) => {
-                    return Err("the tables that read this topic do not agree on its key or partition".to_owned());
-                }
-            }
-        }
-        agreed.ok_or_else(|| "no table reads this topic".to_owned())
+        let readers = |(topic, tables): (String, Vec<Arc<Table>>)| {
+            // All of them have the partitions of the topic.
+            let partitions = tables.first()?.partitions;
+            let placement = Placement::of(tables.iter().map(|table| &table.def), &topic, partitions)?;
+            Some((topic, TopicReaders { tables, placement }))
+        };
+        topics.into_iter().filter_map(readers).collect()
     }
 }
 
@@ -83,6 +63,8 @@ pub(crate) struct IngestQuery {
     timeout: Option<String>,
     /// Message key of every event of this request; only for tables whose key is `@key`.
     key: Option<String>,
+    /// Path in each event at which its message key stands, instead of `key`.
+    key_path: Option<String>,
 }
 
 /// Where the events are now.
@@ -127,7 +109,7 @@ pub(crate) async fn append(
     let readers = ctx.topics.get(&topic).ok_or_else(|| no_such_topic(&ctx, &topic))?;
     let (wait, key, freshness) = ingest_params(&mut params, ctx.state.settings.api.timeout)?;
     params.finish()?;
-    if key.is_some() && !readers.takes_message_keys() {
+    if key != MessageKey::None && !readers.placement.takes_message_keys() {
         return Err(Problem::parameter(
             "key",
             "the tables of this topic take the key from the event",
@@ -135,11 +117,11 @@ pub(crate) async fn append(
         ));
     }
     let (shared, name) = (ctx.clone(), topic.clone());
-    let appended = ctx.appends.run(move || append_all(&shared, &name, key.as_deref(), &body)).await?;
+    let appended = ctx.appends.run(move || append_all(&shared, &name, &key, &body)).await?;
     let answer = IngestAnswer::of(&topic, &appended, ctx.instance());
     if let Wait::Until(stage) = wait {
         let demands = demands(&topic, &appended);
-        for Reader { table, .. } in &readers.0 {
+        for table in &readers.tables {
             freshness::wait(table, &demands, stage, freshness.timeout)
                 .await
                 .map_err(|late| late.with_members(&answer))?;
@@ -168,22 +150,44 @@ fn no_such_topic(ctx: &Context, topic: &str) -> Problem {
     Problem::new(Reason::NoSuchTopic, format!("no table reads a topic `{shown}`"), advice).with("known", known)
 }
 
-fn ingest_params(params: &mut Params, longest: Duration) -> Result<(Wait, Option<String>, Freshness), Problem> {
+/// Where the message keys of a request come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum MessageKey {
+    None,
+    /// The same for all.
+    Given(String),
+    /// Out of each event.
+    At(Path),
+}
+
+fn ingest_params(params: &mut Params, longest: Duration) -> Result<(Wait, MessageKey, Freshness), Problem> {
     let waits =
         [("none", Wait::None), ("applied", Wait::Until(Stage::Applied)), ("visible", Wait::Until(Stage::Visible))];
     let wait = params.choice("wait", &waits)?.unwrap_or(Wait::None);
-    let key = params.text("key")?;
+    let key = match (params.text("key")?, params.text("key_path")?) {
+        (Some(_), Some(_)) => return Err(Problem::parameter("key_path", "`key` is given, too", "one of them")),
+        (Some(key), None) => MessageKey::Given(key),
+        (None, Some(path)) => MessageKey::At(Path::parse(&path)),
+        (None, None) => MessageKey::None,
+    };
     Ok((wait, key, Freshness::timeout_only(params, longest)?))
 }
 
 /// Checks every line, then appends all; blocking. Returns partition and offset of each event.
-fn append_all(ctx: &Context, topic: &str, key: Option<&str>, body: &[u8]) -> Result<Vec<(u32, Offset)>, Problem> {
+fn append_all(ctx: &Context, topic: &str, key: &MessageKey, body: &[u8]) -> Result<Vec<(u32, Offset)>, Problem> {
     let readers = ctx.topics.get(topic).ok_or_else(|| no_such_topic(ctx, topic))?;
     let now_ms = crate::clock::now_ms();
     let topic: Arc<str> = topic.into();
     let records = check_lines(body, |line| {
-        let event = RawEvent { key: key.map(str::as_bytes), payload: Some(line), timestamp_ms: now_ms };
-        let (key, partition) = readers.place(&event)?;
+        let key = match key {
+            MessageKey::None => None,
+            MessageKey::Given(key) => Some(Cow::Borrowed(key.as_bytes())),
+            MessageKey::At(path) => {
+                Some(Cow::Owned(readers.placement.key_at(path, line).map_err(|reject| reject.to_string())?))
+            }
+        };
+        let event = RawEvent { key: key.as_deref(), payload: Some(line), timestamp_ms: now_ms, ..RawEvent::default() };
+        let (key, partition) = readers.placement.place(&event)?;
         let topic = Arc::clone(&topic);
         Ok(NewRecord { topic, partition, key: Some(key), payload: Some(line.to_vec()), ..NewRecord::default() })
     })?;

@@ -35,6 +35,8 @@ pub(crate) struct Status {
     stopping: bool,
     /// The broker.
     broker: BrokerStatus,
+    /// The schema registry; null where the application has none.
+    schema_registry: Option<RegistryStatus>,
     /// Memory.
     memory: MemoryStatus,
     /// Tasks on this instance, by table and partition.
@@ -49,6 +51,16 @@ pub(crate) struct BrokerStatus {
     /// `local` or `kafka`.
     kind: &'static str,
     /// What is wrong with it now, if anything.
+    trouble: Option<String>,
+}
+
+/// The schema registry.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RegistryStatus {
+    /// Its address.
+    #[schema(example = "http://127.0.0.1:8081")]
+    url: String,
+    /// What is wrong with it now, if anything: events that need a schema wait meanwhile.
     trouble: Option<String>,
 }
 
@@ -191,6 +203,10 @@ fn collect(ctx: &Context) -> Status {
             },
             trouble: ctx.state.health.trouble().map(|t| t.to_string()),
         },
+        schema_registry: settings.schema_registry.as_ref().map(|registry| RegistryStatus {
+            url: registry.url.clone(),
+            trouble: ctx.state.health.schema_trouble().map(|t| t.to_string()),
+        }),
         memory: MemoryStatus { plan: plan(&ctx.state.memory), resident: resident() },
         tasks,
         tables,

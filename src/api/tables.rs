@@ -13,10 +13,7 @@ use super::openapi::Problems;
 use super::params::Params;
 use super::problem::Problem;
 use crate::query::Table;
-use crate::record::{
-    Absent, Dynamic, FieldDef, FieldType, Format, KeyFrom, Partitioner, SourceDef, Strategy, TableDef, Value,
-    VersionFrom,
-};
+use crate::record::{Absent, Dynamic, FieldDef, FieldType, KeyFrom, Partitioner, SourceDef, Strategy, TableDef, Value};
 
 /// All tables.
 #[derive(Debug, Serialize, ToSchema)]
@@ -258,13 +255,8 @@ fn source(def: &SourceDef) -> SourceDto {
     SourceDto {
         name: def.name.clone(),
         topic: def.topic.clone(),
-        format: match def.format {
-            Format::Json => "json",
-        },
-        version: match &def.version {
-            VersionFrom::Timestamp => vec!["@timestamp".to_owned()],
-            VersionFrom::Paths(paths) => paths.iter().map(ToString::to_string).collect(),
-        },
+        format: crate::config::format_word(def.format),
+        version: def.version.words(),
         event_id: def.event_id.as_ref().map(ToString::to_string),
         rank: def.rank,
         delete: def.delete.as_ref().map(|d| DeleteDto { field: d.field.to_string(), equals: plain(&d.equals) }),

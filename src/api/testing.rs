@@ -66,6 +66,7 @@ pub(crate) fn settings() -> Settings {
             max_lag: seconds(10),
             search_threads: 2,
         },
+        schema_registry: None,
         quarantine: QuarantineSettings { topic: "test-quarantine".to_owned(), max_payload: 900 << 10 },
         tables: Vec::new(),
     }

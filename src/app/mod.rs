@@ -24,6 +24,7 @@ use crate::index::{Found, IndexOptions, TableIndex};
 use crate::metrics::Metrics;
 use crate::query::Table;
 use crate::record::TableDef;
+use crate::registry::Registry;
 use crate::runtime::Health;
 use crate::runtime::supervisor::Supervisor;
 use crate::runtime::worker::{Ended, Worker, WorkerContext, spawn};
@@ -105,6 +106,12 @@ impl Parts {
     pub fn close_indexes(&self) -> Result<()> {
         self.openers.iter().try_for_each(|o| o.table.index.close())
     }
+}
+
+/// Connects to the broker alone, and waits until it answers.
+pub fn reach(settings: &Settings) -> Result<Arc<dyn Broker>> {
+    let memory = MemoryPlan::share(settings.memory_budget, settings.tables.len(), settings.instance.workers);
+    connect::connect(settings, &memory, &Health::default())
 }
 
 fn refuse_unbuilt(settings: &Settings) -> Result<()> {
@@ -221,6 +228,11 @@ fn supervisor(
     told: &Sender<(String, Result<()>)>,
 ) -> Result<impl FnOnce(crossbeam_channel::Receiver<()>) -> Supervisor + Send + 'static> {
     let settings = &parts.settings;
+    let registry = settings.schema_registry.as_ref().map(|settings| {
+        let health = parts.health.clone();
+        Registry::start(settings, Box::new(move |trouble| health.set_schema_trouble(trouble)))
+    });
+    let registry = registry.transpose()?;
     let mut tables = Vec::new();
     for opener in &parts.openers {
         let context = WorkerContext {
@@ -230,6 +242,7 @@ fn supervisor(
             memory: parts.memory.clone(),
             quarantine_partitions: parts.topics.quarantine_partitions,
             max_record: parts.topics.max_record(&opener.table.def.name),
+            registry: registry.clone(),
             ended: told.clone(),
         };
         let workers = (0..settings.instance.workers).map(|n| Worker::start(&context, n)).collect::<Result<_>>()?;

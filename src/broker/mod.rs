@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Result;
+use crate::record::decode::Headers;
 
 /// Offset of a record in a partition; the first is 0. Positions are the offset of the *next* record.
 pub type Offset = i64;
@@ -57,6 +58,8 @@ pub struct Message<'a> {
     pub key: Option<&'a [u8]>,
     /// Value; `None` is a tombstone.
     pub payload: Option<&'a [u8]>,
+    /// Headers. Nothing is read of them until somebody asks: a table without paths to headers does not pay for them.
+    pub headers: &'a dyn Headers,
 }
 
 /// A record to be written.

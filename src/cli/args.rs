@@ -45,6 +45,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Check a configuration and say what it needs; changes nothing
     Check(CheckArgs),
+    /// Send the events of a file to a topic
+    Ingest(IngestArgs),
     /// Compare store, changelog and index of a stopped instance; changes nothing
     Verify(VerifyArgs),
 }
@@ -132,6 +134,53 @@ pub struct CheckArgs {
     /// Configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+/// `keld ingest`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    keld ingest prices.csv --topic pricing --config shop.toml\n  \
+    keld ingest events.ndjson --topic catalog --url http://127.0.0.1:7070\n  \
+    zcat old.ndjson.gz | keld ingest - --topic catalog\n\n\
+    CSV has a header row; its cells are texts, which tables convert where nothing is lost, and an empty cell says nothing.\n\
+    With Kafka the events are produced by this command, else a running instance takes them. A line that is refused is named,\n\
+    the others are sent; then the exit code is above 0.")]
+pub struct IngestArgs {
+    /// File to read; - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: String,
+    /// Topic; some table must read it, and its format must be json
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: String,
+    /// Path (or column) of the message key, for tables whose key is @key
+    #[arg(long, value_name = "PATH")]
+    pub key: Option<String>,
+    /// What the file holds; by default, csv for a name that ends so, else one JSON object a line
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<FileFormat>,
+    /// Instance to send to, with the embedded log; by default, instance.advertise
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// What a file of events holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum FileFormat {
+    /// One JSON object a line.
+    Ndjson,
+    /// Rows under a header.
+    Csv,
+}
+
+impl IngestArgs {
+    /// What the file holds, as said or by its name.
+    pub fn format_of_file(&self) -> FileFormat {
+        let csv = self.file.to_ascii_lowercase().ends_with(".csv");
+        self.format.unwrap_or(if csv { FileFormat::Csv } else { FileFormat::Ndjson })
+    }
 }
 
 /// `keld verify`

@@ -9,7 +9,7 @@ use super::CheckArgs;
 use super::style::{self, Ink, Style};
 use crate::Result;
 use crate::config::{self, BrokerKind, Guarantee, MemoryPlan, Settings};
-use crate::record::{Dynamic, FieldDef, KeyFrom, Path, SourceDef, TableDef, VersionFrom, Window};
+use crate::record::{Dynamic, FieldDef, KeyFrom, SourceDef, TableDef, VersionFrom, Window};
 
 /// Loads the configuration and prints what it amounts to.
 ///
@@ -87,10 +87,10 @@ fn window(window: Window) -> String {
 }
 
 fn source(s: &SourceDef) -> [String; 5] {
-    let joined = |paths: &[Path]| paths.iter().map(Path::to_string).collect::<Vec<_>>().join(", ");
     let version = match &s.version {
         VersionFrom::Timestamp => "the broker's timestamp".to_owned(),
-        VersionFrom::Paths(paths) => joined(paths),
+        VersionFrom::Paths(_) => s.version.words().join(", "),
+        VersionFrom::Position => "the position of the change".to_owned(),
     };
     let id = s.event_id.as_ref().map_or_else(|| "no event id".to_owned(), |id| format!("event id {id}"));
     let (topic, version) = (format!("topic {}", s.topic), format!("version {version}"));

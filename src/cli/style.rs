@@ -66,6 +66,14 @@ pub fn out(text: &str) -> crate::Result<()> {
     }
 }
 
+/// Writes to stderr what the user should know beside the result.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn note(text: &str) -> crate::Result<()> {
+    std::io::stderr().lock().write_all(text.as_bytes()).map_err(|e| crate::Error::from(e).within("standard error"))
+}
+
 /// Writes why the process failed to stderr; the last line of it is `keld: error: …`.
 pub fn last_words(why: &str) {
     let style = Style::of(&std::io::stderr());

@@ -21,7 +21,7 @@ use std::path::Path;
 pub use memory::MemoryPlan;
 use mistakes::Mistakes;
 pub use settings::*;
-pub use tables::{strategy_word, type_word};
+pub use tables::{format_word, strategy_word, type_word};
 
 use crate::{Error, Result};
 

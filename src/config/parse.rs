@@ -9,7 +9,11 @@ use bytesize::ByteSize;
 use super::section::Parsed;
 use super::tree::{self, Data, Node};
 use super::words;
-use crate::record::{Path, Value};
+use crate::record::{Input, Path, Value};
+
+/// What paths may look at beside the payload.
+const BESIDE: &[&str] =
+    &["@key", "@timestamp", "@partition", "@header.NAME", "@source.NAME", "@op", "@ts_ms", "@transaction.NAME"];
 
 /// Text, not empty.
 pub(super) fn text(node: &Node) -> Parsed<String> {
@@ -122,6 +126,10 @@ pub(super) fn to_path(text: &str) -> Parsed<Path> {
     let path = Path::parse(text);
     if path.0.iter().any(|part| part.trim().is_empty()) {
         return Err(format!("{text:?} is no path: a part of it is empty (write members separated by dots)"));
+    }
+    if path.input() == Input::Unknown {
+        let hint = words::hint(text, BESIDE);
+        return Err(format!("{text:?} is nothing beside the event {hint}; a member of that name is \"@{text}\""));
     }
     Ok(path)
 }

@@ -7,7 +7,9 @@ use super::section::Section;
 use super::settings::*;
 use super::tables::{Item, TYPES, strategy_word, type_word};
 use super::words;
-use crate::record::{FieldDef, FieldType, KeyFrom, SourceDef, Strategy};
+use crate::record::{
+    Encoding, FieldDef, FieldType, Input, KeyFrom, Path, Shape, SourceDef, Strategy, TableDef, VersionFrom,
+};
 
 /// Properties of librdkafka that Keld sets itself, and what to do instead.
 const OWNED: &[(&str, &str)] = &[
@@ -111,12 +113,25 @@ pub(super) fn topics(all: &Section<'_>, quarantine: &Section<'_>, settings: &Set
     }
 }
 
+/// Avro needs a registry.
+pub(super) fn registry(s: &Section<'_>, settings: &Settings) {
+    let avro = |t: &std::sync::Arc<TableDef>| t.sources.iter().find(|s| s.format.encoding() == Encoding::Avro).cloned();
+    if settings.schema_registry.is_none()
+        && s.sound(&["url"])
+        && let Some(source) = settings.tables.iter().find_map(avro)
+    {
+        let (name, format) = (&source.name, super::format_word(source.format));
+        s.wrong("url", format!("missing: source {name:?} has format {format:?} and needs a schema registry"));
+    }
+}
+
 /// Sources and fields of one table must fit each other.
 pub(super) fn table(key: &KeyFrom, sources: &[Item<'_, SourceDef>], fields: &[Item<'_, FieldDef>]) {
     distinct_topics(sources);
     distinct_ids(sources.iter().map(|i| (i.def.id, i.def.name.as_str(), &i.section)));
     distinct_ids(fields.iter().map(|i| (i.def.id, i.def.name.as_str(), &i.section)));
     event_ids(sources, fields);
+    envelopes(key, sources, fields);
     for item in fields {
         merge_fits_type(item);
         options_fit(item);
@@ -156,6 +171,37 @@ fn event_ids(sources: &[Item<'_, SourceDef>], fields: &[Item<'_, FieldDef>]) {
                 def.name, field.name
             ),
         );
+    }
+}
+
+/// Paths to what stands around the rows of a change event need sources that have such.
+fn envelopes(key: &KeyFrom, sources: &[Item<'_, SourceDef>], fields: &[Item<'_, FieldDef>]) {
+    let around = |path: &Path| matches!(path.input(), Input::Envelope(_));
+    let says = |path: &Path| format!("{path} stands in the envelope of debezium-json and debezium-avro only");
+    let enveloped = |def: &SourceDef| def.format.shape() == Shape::Envelope;
+    for Item { section, def } in sources.iter().filter(|item| !enveloped(&item.def)) {
+        let version = if let VersionFrom::Paths(paths) = &def.version { paths.as_slice() } else { &[] };
+        let delete = def.delete.as_ref().map(|rule| &rule.field);
+        let named =
+            [("version", version.iter().find(|p| around(p))), ("event_id", def.event_id.as_ref()), ("delete", delete)];
+        for (setting, path) in named {
+            if let Some(path) = path.filter(|path| around(path)) {
+                section.wrong(setting, says(path));
+            }
+        }
+        if def.version == VersionFrom::Position && def.format.shape() == Shape::Plain {
+            section.wrong("version", "\"@source\" is the position of a change of Debezium, and the format is another");
+        }
+        if let KeyFrom::Path(path) = key
+            && around(path)
+        {
+            section.wrong("format", says(path));
+        }
+    }
+    if !sources.iter().any(|item| enveloped(&item.def)) {
+        for Item { section, def } in fields.iter().filter(|item| around(&item.def.path)) {
+            section.wrong("path", says(&def.path));
+        }
     }
 }
 

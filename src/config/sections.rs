@@ -35,8 +35,10 @@ pub(super) fn settings(root: &Members, mistakes: &Mistakes) -> Settings {
     let memory = all.sub("memory");
     let memory_budget = memory.or("budget", GIB, size(MIB..=64 * TIB));
     let quarantine_section = all.sub("quarantine");
+    let registry_section = all.sub("schema_registry");
     let settings = Settings {
         memory_budget,
+        schema_registry: registry(&registry_section),
         processing: processing(all.sub("processing")),
         index: index(all.sub("index")),
         topics: topics(all.sub("topics"), broker.kind),
@@ -50,7 +52,8 @@ pub(super) fn settings(root: &Members, mistakes: &Mistakes) -> Settings {
     rules::reachable(&instance_section, &settings);
     rules::memory(&all, &memory, &settings);
     rules::topics(&all, &quarantine_section, &settings);
-    for section in [instance_section, memory, quarantine_section, all] {
+    rules::registry(&registry_section, &settings);
+    for section in [instance_section, memory, quarantine_section, registry_section, all] {
         section.finish();
     }
     settings
@@ -204,6 +207,34 @@ fn api(s: Section<'_>) -> ApiSettings {
     };
     s.finish();
     api
+}
+
+fn registry(s: &Section<'_>) -> Option<RegistrySettings> {
+    let registry = RegistrySettings {
+        url: s.or("url", String::new(), registry_url),
+        username: s.or("username", None, optional),
+        password: Secret::new(s.or("password", None, optional).unwrap_or_default()),
+        timeout: s.or("timeout", seconds(5), duration(millis(10)..=seconds(60))),
+    };
+    (!registry.url.is_empty()).then_some(registry)
+}
+
+/// Text, or nothing where it is empty.
+fn optional(node: &Node) -> Parsed<Option<String>> {
+    if matches!(&node.data, Data::Text(t) | Data::Loose(t) if t.is_empty()) { Ok(None) } else { scalar(node).map(Some) }
+}
+
+/// A base address. Credentials have settings of their own, and addresses are shown.
+fn registry_url(node: &Node) -> Parsed<String> {
+    let Some(found) = optional(node)? else { return Ok(String::new()) };
+    let host = found.strip_prefix("http://").or_else(|| found.strip_prefix("https://"));
+    match host {
+        Some(host) if host.contains('@') => {
+            Err("holds credentials (set schema_registry.username and schema_registry.password)".to_owned())
+        }
+        Some(host) if !host.is_empty() && !host.contains([' ', '?', '#']) => Ok(found.trim_end_matches('/').to_owned()),
+        _ => Err(format!("{found:?} is no base address (write one such as \"http://127.0.0.1:8081\")")),
+    }
 }
 
 fn quarantine(s: &Section<'_>, application: &str) -> QuarantineSettings {

@@ -29,6 +29,8 @@ pub struct Settings {
     pub api: ApiSettings,
     /// Quarantine.
     pub quarantine: QuarantineSettings,
+    /// Schema registry, if there is one.
+    pub schema_registry: Option<RegistrySettings>,
     /// Tables, ordered by name.
     pub tables: Vec<Arc<TableDef>>,
 }
@@ -169,6 +171,40 @@ pub struct QuarantineSettings {
     pub topic: String,
     /// Largest payload that is kept whole (default 900 KiB); a longer one is cut and its hash kept.
     pub max_payload: u64,
+}
+
+/// `[schema_registry]`
+#[derive(Clone, Debug)]
+pub struct RegistrySettings {
+    /// Base address, without a slash at its end.
+    pub url: String,
+    /// User name, where it wants one.
+    pub username: Option<String>,
+    /// Password that goes with it.
+    pub password: Secret,
+    /// How long one request may take (default 5 s).
+    pub timeout: Duration,
+}
+
+/// Text that is never shown.
+#[derive(Clone, Default)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides `text`.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+    /// The text, for who must send it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
 }
 
 impl Settings {

@@ -7,10 +7,11 @@ use super::parse::{choice, duration, path, switch, text, to_path, topic, value, 
 use super::section::{Parsed, Section};
 use super::tree::{Data, Node};
 use super::{rules, words};
+use crate::record::debezium::UNAVAILABLE;
 use crate::record::definition::name_id;
 use crate::record::{
-    Absent, DeleteRule, Dynamic, FieldDef, FieldType, Format, KeyFrom, Partitioner, Path, SourceDef, Strategy,
-    TableDef, VersionFrom, Window,
+    Absent, DeleteRule, Dynamic, FieldDef, FieldType, Format, Input, KeyFrom, Partitioner, Path, Shape, SourceDef,
+    Strategy, TableDef, Tombstones, Value, VersionFrom, Window,
 };
 
 /// Types of fields, as they are written.
@@ -22,6 +23,17 @@ pub(super) const TYPES: &[(&str, FieldType)] = &[
     ("boolean", FieldType::Boolean),
     ("date", FieldType::Date),
     ("json", FieldType::Json),
+];
+
+/// Formats, as they are written.
+const FORMATS: &[(&str, Format)] = &[
+    ("json", Format::Json),
+    ("json-schema", Format::JsonSchema),
+    ("avro", Format::Avro),
+    ("debezium-json", Format::DebeziumJson),
+    ("debezium-json-flat", Format::DebeziumJsonFlat),
+    ("debezium-avro", Format::DebeziumAvro),
+    ("debezium-avro-flat", Format::DebeziumAvroFlat),
 ];
 
 /// Strategies, as they are written.
@@ -39,6 +51,11 @@ pub fn type_word(kind: FieldType) -> &'static str {
     word(TYPES, kind)
 }
 
+/// The word for a format, as it is written in a configuration.
+pub fn format_word(format: Format) -> &'static str {
+    word(FORMATS, format)
+}
+
 /// The word for a strategy, as it is written in a configuration.
 pub fn strategy_word(merge: Strategy) -> &'static str {
     word(STRATEGIES, merge)
@@ -52,6 +69,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 const SECOND: Duration = Duration::from_secs(1);
 /// The version that is the broker's timestamp.
 const TIMESTAMP: &str = "@timestamp";
+/// The version that is the position of a change.
+const POSITION: &str = "@source";
 /// The key that is the message's.
 const MESSAGE_KEY: &str = "@key";
 
@@ -116,10 +135,11 @@ fn key_from(node: &Node) -> Parsed<KeyFrom> {
     if found == MESSAGE_KEY {
         return Ok(KeyFrom::Message);
     }
-    if found.starts_with('@') {
-        return Err(format!("unknown key {found:?} {}", words::hint(&found, &[MESSAGE_KEY])));
+    let path = to_path(&found)?;
+    if matches!(path.input(), Input::Timestamp | Input::Partition) {
+        return Err(format!("{found:?} is no key (take a member, {MESSAGE_KEY:?} or a header)"));
     }
-    to_path(&found).map(KeyFrom::Path)
+    Ok(KeyFrom::Path(path))
 }
 
 /// Time is compared with versions, so it has no meaning, and no default, where versions are sequences.
@@ -151,28 +171,62 @@ fn sources<'a>(table: &Section<'a>) -> Vec<Item<'a, SourceDef>> {
 fn source<'a>(name: &str, s: Section<'a>) -> Item<'a, SourceDef> {
     check_name(name, &s);
     let absents = [("keep", Absent::Keep), ("clear", Absent::Clear)];
-    let version = s.or("version", VersionFrom::Timestamp, version);
+    let format = s.or("format", Format::Json, choice("format", FORMATS));
+    let debezium = format.shape() != Shape::Plain;
+    let version = s.or("version", if debezium { VersionFrom::Position } else { VersionFrom::Timestamp }, version);
+    let tombstones = tombstones(&s, format, &version);
     let max_ahead_ms = max_ahead(&s, &version);
     let def = SourceDef {
         name: name.to_owned(),
         id: name_id(name),
         topic: s.need("topic", "the topic to read", topic).unwrap_or_default(),
-        format: s.or("format", Format::Json, choice("format", &[("json", Format::Json)])),
+        format,
         version,
         event_id: s.get("event_id", path),
         rank: s.or("rank", 0, whole(i32::MIN..=i32::MAX)),
         delete: delete(&s),
         absent: s.or("absent", Absent::Keep, choice("choice", &absents)),
-        sentinels: s.or("sentinels", Vec::new(), values),
+        sentinels: s.or("sentinels", if debezium { unavailable() } else { Vec::new() }, values),
+        tombstones,
         max_ahead_ms,
     };
     Item { section: s, def }
 }
 
+/// What Debezium writes for a column that it does not know.
+fn unavailable() -> Vec<Value> {
+    let texts = UNAVAILABLE.map(|text| Value::Str(text.into()));
+    let array = Value::Array(vec![texts[0].clone()]);
+    texts.into_iter().chain([array]).collect()
+}
+
+/// The tombstone that follows a change event says nothing new. Elsewhere it is a delete, if its version can be told: the
+/// broker's timestamp is none among sequences, where it would outdo every one of them.
+fn tombstones(s: &Section<'_>, format: Format, version: &VersionFrom) -> Tombstones {
+    let words =
+        [("delete", Tombstones::Delete), ("ignore", Tombstones::Ignore), ("quarantine", Tombstones::Quarantine)];
+    let beside = matches!(version, VersionFrom::Paths(paths) if !paths.iter().any(Path::in_payload));
+    let timeless = is_sequence(s) && !beside;
+    let default = match format.shape() {
+        Shape::Envelope => Tombstones::Ignore,
+        _ if timeless => Tombstones::Quarantine,
+        Shape::Plain | Shape::Flat => Tombstones::Delete,
+    };
+    let found = s.or("tombstones", default, choice("choice", &words));
+    if found == Tombstones::Delete && timeless && s.given("tombstones") {
+        s.wrong("tombstones", "a message without payload has no version, and the broker's timestamp is no sequence");
+    }
+    found
+}
+
 fn version(node: &Node) -> Parsed<VersionFrom> {
     let Data::List(items) = &node.data else {
         let found = text(node)?;
-        return if found == TIMESTAMP { Ok(VersionFrom::Timestamp) } else { version_paths(&[found]) };
+        return match found.as_str() {
+            TIMESTAMP => Ok(VersionFrom::Timestamp),
+            POSITION => Ok(VersionFrom::Position),
+            _ => version_paths(&[found]),
+        };
     };
     version_paths(&items.iter().map(text).collect::<Parsed<Vec<_>>>()?)
 }
@@ -180,9 +234,6 @@ fn version(node: &Node) -> Parsed<VersionFrom> {
 fn version_paths(found: &[String]) -> Parsed<VersionFrom> {
     if found.is_empty() || found.len() > 2 {
         return Err(format!("expected one path or two that are compared in order, found {}", found.len()));
-    }
-    if let Some(odd) = found.iter().find(|f| f.starts_with('@')) {
-        return Err(format!("unknown version {odd:?} (a path, or {TIMESTAMP:?} alone for the broker's timestamp)"));
     }
     if found.len() == 2 && found[0] == found[1] {
         return Err(format!("names {:?} twice", found[0]));

@@ -10,7 +10,7 @@ use crate::metrics::Metrics;
 use crate::record::codec;
 use crate::record::{
     Absent, Dynamic, Event, EventKind, FieldDef, FieldType, Format, KeyFrom, Partitioner, Path, Record, SourceDef,
-    Stamp, Strategy, TableDef, Value, Version, VersionFrom, Window, definition, merge,
+    Stamp, Strategy, TableDef, Tombstones, Value, Version, VersionFrom, Window, definition, merge,
 };
 
 /// A declared field that is last-writer-wins.
@@ -40,6 +40,7 @@ fn source() -> SourceDef {
         delete: None,
         absent: Absent::Keep,
         sentinels: Vec::new(),
+        tombstones: Tombstones::Delete,
         max_ahead_ms: None,
     }
 }

@@ -1,20 +1,61 @@
 //! The definition of a table, compiled from configuration: what the pure core needs to know, and nothing else.
 
+use super::debezium::{self, Position};
 use super::partitioner::Partitioner;
 use super::value::Value;
 
-/// A path into an event: member names from the root (`size.installed` → `["size", "installed"]`).
+/// A path into an event: member names from the root (`size.installed` → `["size", "installed"]`), or something beside the
+/// payload: `@key`, `@timestamp`, `@partition`, `@header.NAME` (all that follows is the header's name). A member whose own
+/// name starts with `@` is written with another one: `@@version`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Path(pub Vec<String>);
 
+/// Where a [`Path`] looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input<'a> {
+    /// Into the payload; the name of the member at its root.
+    Member(&'a str),
+    /// At the message key: text.
+    Key,
+    /// At the timestamp that the broker stored, milliseconds.
+    Timestamp,
+    /// At the partition, a number.
+    Partition,
+    /// At the last header of this name: text.
+    Header(&'a str),
+    /// At what stands around the rows of a change event (Debezium); the name of the member at its root.
+    Envelope(&'a str),
+    /// At nothing there is.
+    Unknown,
+}
+
 impl Path {
-    /// Splits at dots. Empty segments are the caller's to refuse.
+    /// Splits at dots, but for the name of a header. Empty segments are the caller's to refuse.
     pub fn parse(text: &str) -> Self {
-        Path(text.split('.').map(str::to_owned).collect())
+        match text.strip_prefix("@header.") {
+            Some(name) => Path(vec!["@header".to_owned(), name.to_owned()]),
+            None => Path(text.split('.').map(str::to_owned).collect()),
+        }
     }
-    /// The member name at the root of the event.
-    pub fn root(&self) -> &str {
-        self.0.first().map_or("", String::as_str)
+    /// Where it looks.
+    pub fn input(&self) -> Input<'_> {
+        let mut parts = self.0.iter().map(String::as_str);
+        match (parts.next().unwrap_or_default(), parts.next(), parts.next()) {
+            ("@key", None, _) => Input::Key,
+            ("@timestamp", None, _) => Input::Timestamp,
+            ("@partition", None, _) => Input::Partition,
+            ("@header", Some(name), None) => Input::Header(name),
+            (root, ..) => match root.strip_prefix('@') {
+                Some(name) if name.starts_with('@') => Input::Member(name),
+                Some(name) if debezium::ENVELOPE.contains(&root) => Input::Envelope(name),
+                Some(_) => Input::Unknown,
+                None => Input::Member(root),
+            },
+        }
+    }
+    /// Whether it looks into the payload.
+    pub fn in_payload(&self) -> bool {
+        matches!(self.input(), Input::Member(_) | Input::Envelope(_))
     }
 }
 
@@ -51,7 +92,7 @@ pub enum KeyFrom {
     /// The message key (`@key`), as it is.
     Message,
     /// A path in the event; strings as they are, integers in decimal. Shown in the record under the path's text. Of a
-    /// tombstone message, which has no payload, the message key.
+    /// tombstone message, which has no payload, the message key, unless the path looks beside the payload.
     Path(Path),
 }
 
@@ -100,24 +141,105 @@ pub struct SourceDef {
     pub absent: Absent,
     /// Values that count as absent.
     pub sentinels: Vec<Value>,
+    /// What a message without payload says.
+    pub tombstones: Tombstones,
     /// A version this much later than the message's broker timestamp is quarantined; `None` for sequences, milliseconds.
     pub max_ahead_ms: Option<i64>,
 }
 
-/// How payloads are encoded. More formats are a later addition.
+/// How payloads are encoded, and what stands in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One JSON object.
     Json,
+    /// One JSON object behind the prefix of a schema registry. The schema is not asked for.
+    JsonSchema,
+    /// An Avro record behind the prefix of a schema registry.
+    Avro,
+    /// A change event of Debezium in JSON, with or without its schema beside it.
+    DebeziumJson,
+    /// A flattened one: the row, and what was added to it under names that begin with `__`.
+    DebeziumJsonFlat,
+    /// A change event of Debezium in Avro.
+    DebeziumAvro,
+    /// A flattened one.
+    DebeziumAvroFlat,
 }
 
-/// Where the version of an event comes from. A tombstone message has no payload: its version is always the timestamp.
+/// How bytes become members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// JSON text.
+    Json,
+    /// JSON text behind a registry's prefix.
+    JsonSchema,
+    /// Avro behind a registry's prefix.
+    Avro,
+}
+
+/// Where among the members the row stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// The members are the event.
+    Plain,
+    /// Rows before and after a change, in an envelope.
+    Envelope,
+    /// The row, with members that speak of the change.
+    Flat,
+}
+
+impl Format {
+    /// How bytes become members.
+    pub const fn encoding(self) -> Encoding {
+        match self {
+            Format::Json | Format::DebeziumJson | Format::DebeziumJsonFlat => Encoding::Json,
+            Format::JsonSchema => Encoding::JsonSchema,
+            Format::Avro | Format::DebeziumAvro | Format::DebeziumAvroFlat => Encoding::Avro,
+        }
+    }
+    /// Where among the members the row stands.
+    pub const fn shape(self) -> Shape {
+        match self {
+            Format::Json | Format::JsonSchema | Format::Avro => Shape::Plain,
+            Format::DebeziumJson | Format::DebeziumAvro => Shape::Envelope,
+            Format::DebeziumJsonFlat | Format::DebeziumAvroFlat => Shape::Flat,
+        }
+    }
+}
+
+/// What a message without payload says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tombstones {
+    /// The record of its key is gone as of its version.
+    Delete,
+    /// Nothing: another message has said it already.
+    Ignore,
+    /// Something that cannot be placed, since its version is not known: it is quarantined.
+    Quarantine,
+}
+
+/// Where the version of an event comes from. A tombstone message has no payload: its version is the timestamp, unless
+/// every path looks beside the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VersionFrom {
     /// Timestamp that the broker stored with the message, milliseconds.
     Timestamp,
     /// One path, or two that are compared in order: integers, or RFC 3339 text as milliseconds.
     Paths(Vec<Path>),
+    /// The position of a change of Debezium: its time in the database (`source.ts_ms`); within a millisecond, where it
+    /// stands in the database's log (`lsn`, or `file` and `pos`, or `ord`).
+    Position,
+}
+
+impl VersionFrom {
+    /// As it is written in a configuration.
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            VersionFrom::Timestamp => vec!["@timestamp".to_owned()],
+            VersionFrom::Paths(paths) => paths.iter().map(ToString::to_string).collect(),
+            VersionFrom::Position => vec!["@source".to_owned()],
+        }
+    }
 }
 
 /// An event whose `field` equals `equals` is a delete.
@@ -220,6 +342,12 @@ impl TableDef {
         }
         if let VersionFrom::Paths(p) = &source.version {
             paths.extend(p.iter().cloned());
+        }
+        if source.version == VersionFrom::Position {
+            paths.extend(Position::of(source.format.shape()).paths().cloned());
+        }
+        if source.format.shape() == Shape::Flat {
+            paths.extend(debezium::marks());
         }
         paths.extend(source.event_id.clone());
         paths.extend(source.delete.as_ref().map(|d| d.field.clone()));

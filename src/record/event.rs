@@ -42,6 +42,16 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+impl Event {
+    /// Bytes that its values and their names take when they are stored, at most about.
+    pub fn weight(&self) -> usize {
+        let EventKind::Upsert { declared, dynamic } = &self.kind else { return 0 };
+        let of = |value: &Value| size_of::<Value>() + value.heap_size();
+        let declared: usize = declared.iter().map(|(_, value)| of(value)).sum();
+        declared + dynamic.iter().map(|(name, value)| name.len() + of(value)).sum::<usize>()
+    }
+}
+
 /// What an event says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EventKind {
@@ -101,6 +111,10 @@ pub enum Reason {
     TooLarge,
     /// The key belongs to another partition.
     WrongPartition,
+    /// The registry has no schema of the id that the message names.
+    UnknownSchema,
+    /// An operation that no single record can carry out (a truncated table).
+    Unsupported,
 }
 
 impl Reason {
@@ -121,6 +135,8 @@ impl Reason {
             Reason::OutsideWindow => "outside_window",
             Reason::TooLarge => "too_large",
             Reason::WrongPartition => "wrong_partition",
+            Reason::UnknownSchema => "unknown_schema",
+            Reason::Unsupported => "unsupported",
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod canonical;
 pub mod codec;
+pub mod debezium;
 pub mod decode;
 pub mod definition;
 pub mod event;
@@ -22,8 +23,8 @@ mod testing;
 pub mod value;
 
 pub use definition::{
-    Absent, Consumed, DeleteRule, Dynamic, FieldDef, FieldType, Format, KeyFrom, Path, SourceDef, Strategy, TableDef,
-    VersionFrom, Window,
+    Absent, Consumed, DeleteRule, Dynamic, Encoding, FieldDef, FieldType, Format, Input, KeyFrom, Path, Shape,
+    SourceDef, Strategy, TableDef, Tombstones, VersionFrom, Window,
 };
 pub use event::{Event, EventKind, Outcome, Reason, Reject, Stamp, Version};
 pub use merge::{Merged, merge};

@@ -47,6 +47,7 @@ fn source(name: &str, rank: i32) -> SourceDef {
         delete: Some(DeleteRule { field: Path::parse("deleted"), equals: Value::Bool(true) }),
         absent: Absent::Keep,
         sentinels: Vec::new(),
+        tombstones: Tombstones::Delete,
         max_ahead_ms: Some(DAY_MS),
     }
 }

@@ -74,8 +74,11 @@ impl Grouping<'_> {
         for a in &inbox.arrived {
             out.oldest_ms = out.oldest_ms.min(a.timestamp_ms);
             note_arrival(a, out.moves.of(a));
-            if let Err(reject) = &a.event {
-                set_aside(inbox, a, vec![reject.clone()], &mut out);
+            match &a.event {
+                Ok(Some(_)) => {}
+                // Nothing in it that is not held already.
+                Ok(None) => out.moves.of(a).accounting.count(Outcome::Duplicate),
+                Err(reject) => set_aside(inbox, a, vec![reject.clone()], &mut out),
             }
         }
         let order = by_key(&inbox.arrived);
@@ -140,7 +143,7 @@ impl Grouping<'_> {
     /// than a factor of sixteen when it is stored (`[1,1]`: nine bytes for two), a field that an event clears by not naming it
     /// takes less than 64 bytes, and a further stamp makes none of those held longer than twice its size.
     fn surely_fits(&self, inbox: &Inbox, group: &Group<'_>, held: &Held) -> bool {
-        let events: usize = group.iter().map(|(.., i)| inbox.arrived[*i].payload_len()).sum();
+        let events: usize = group.iter().map(|(.., i)| inbox.arrived[*i].weight).sum();
         let added = 16 * events + (64 * self.def.fields.len() + 256) * group.len();
         held.key.len() + 2 * held.stored + added <= self.max_record
     }
@@ -149,7 +152,7 @@ impl Grouping<'_> {
         let mut changed = false;
         for (.., i) in group {
             let a = &inbox.arrived[*i];
-            let Ok(event) = &a.event else { continue };
+            let Some(event) = a.event() else { continue };
             let merged = merge(self.def, record, event);
             changed |= merged.changed;
             self.account(inbox, a, merged, out);
@@ -162,7 +165,7 @@ impl Grouping<'_> {
         let (mut changed, mut stored) = (false, Vec::new());
         for (_, key, i) in group {
             let a = &inbox.arrived[*i];
-            let Ok(event) = &a.event else { continue };
+            let Some(event) = a.event() else { continue };
             let mut next = record.clone();
             let merged = merge(self.def, &mut next, event);
             stored.clear();
@@ -207,7 +210,7 @@ fn not_here() -> Error {
 fn note_arrival(a: &Arrived, moved: &mut Moved) {
     moved.next = moved.next.max(a.offset + 1);
     moved.timestamp_ms = moved.timestamp_ms.max(a.timestamp_ms);
-    if let Ok(event) = &a.event {
+    if let Some(event) = a.event() {
         moved.watermark = moved.watermark.max(Some(event.stamp.version.major));
     }
 }
@@ -230,7 +233,7 @@ fn set_aside(inbox: &Inbox, a: &Arrived, rejects: Vec<Reject>, out: &mut Merges)
 fn by_key(arrived: &[Arrived]) -> Vec<Place<'_>> {
     let decoded = arrived.iter().enumerate();
     let mut order: Vec<_> =
-        decoded.filter_map(|(i, a)| a.event.as_ref().ok().map(|e| (a.partition, e.key.as_slice(), i))).collect();
+        decoded.filter_map(|(i, a)| a.event().map(|e| (a.partition, e.key.as_slice(), i))).collect();
     order.sort_unstable();
     order
 }

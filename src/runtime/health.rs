@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 #[derive(Debug, Default)]
 pub struct Health {
     trouble: ArcSwapOption<String>,
+    schemas: ArcSwapOption<String>,
     stopping: AtomicBool,
 }
 
@@ -20,6 +21,14 @@ impl Health {
     /// Records or clears what is wrong with the broker.
     pub fn set_trouble(&self, trouble: Option<String>) {
         self.trouble.store(trouble.map(Arc::new));
+    }
+    /// What is wrong with the schema registry now, if anything.
+    pub fn schema_trouble(&self) -> Option<Arc<String>> {
+        self.schemas.load_full()
+    }
+    /// Records or clears what is wrong with the schema registry.
+    pub fn set_schema_trouble(&self, trouble: Option<String>) {
+        self.schemas.store(trouble.map(Arc::new));
     }
     /// Whether the process is shutting down.
     pub fn is_stopping(&self) -> bool {

@@ -11,13 +11,15 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
 use super::control::{Control, Release, ToCommit};
 use super::grouping::{Grouping, Merges};
-use super::inbox::Inbox;
+use super::inbox::{Inbox, Reading};
 use super::link::Link;
 use super::overlay::Overlay;
+use super::waiting::Waiting;
 use crate::broker::{Broker, Consumer, GroupToken, Offset, TopicPartition};
 use crate::query::Table;
 use crate::record::Reason;
-use crate::record::decode::Decoder;
+use crate::record::decode::{Decoder, Schemas};
+use crate::registry::Registry;
 use crate::runtime::Health;
 use crate::store::{Position, Store};
 use crate::task::batch::Batch;
@@ -54,6 +56,9 @@ pub struct Merger {
     consumer: Box<dyn Consumer>,
     decoders: Vec<Decoder>,
     topics: Vec<Arc<str>>,
+    /// Where schemas come from, if the application has a registry.
+    registry: Option<Arc<Registry>>,
+    waiting: Waiting,
     tasks: BTreeMap<u32, MergeTask>,
     stores: BTreeMap<u32, Arc<Store>>,
     overlay: Overlay,
@@ -91,6 +96,8 @@ pub struct MergerParts {
     pub batch_bytes: u64,
     /// Largest stored record, bytes.
     pub max_record: usize,
+    /// Where schemas come from, if the application has a registry.
+    pub registry: Option<Arc<Registry>>,
 }
 
 impl Merger {
@@ -107,6 +114,8 @@ impl Merger {
             link: parts.link,
             control: parts.control,
             out: parts.out,
+            registry: parts.registry,
+            waiting: Waiting::default(),
             tasks: BTreeMap::new(),
             stores: BTreeMap::new(),
             overlay: Overlay::new(parts.cache_bytes),
@@ -129,6 +138,7 @@ impl Merger {
         let mut inbox = Inbox::default();
         while self.obey()? {
             self.follow_commits()?;
+            self.follow_schemas()?;
             self.publish_lag();
             if self.overlay.bytes() > self.batch_bytes {
                 self.link.wait(POLL_WAIT);
@@ -154,7 +164,7 @@ impl Merger {
             } else {
                 0
             };
-            if polled > 0 {
+            if !inbox.arrived.is_empty() {
                 self.hand_over(&inbox)?;
             } else if std::mem::take(&mut self.hurried) {
                 self.send(ToCommit::Calm)?;
@@ -199,6 +209,7 @@ impl Merger {
         self.follow_commits()?;
         // What is in memory of an earlier stay here is older than the store now.
         self.overlay.forget(task.partition);
+        self.waiting.forget(task.partition);
         let next = self.next_of(&task.position);
         self.tasks.insert(task.partition, MergeTask { view: task.view.clone(), came_at: next.clone(), next });
         self.stores.insert(task.partition, task.store.clone());
@@ -214,6 +225,7 @@ impl Merger {
                 task.view.set_phase(Phase::Releasing);
             }
             self.stores.remove(partition);
+            self.waiting.forget(*partition);
         }
         self.assign()?;
         self.send(ToCommit::Release(release))
@@ -223,15 +235,32 @@ impl Merger {
         self.table.def.sources.iter().map(|s| position.next(&s.name).unwrap_or(0)).collect()
     }
 
-    /// Reads on from the read positions; whatever was prefetched is dropped.
+    /// Reads on from the read positions, but of what waits for a schema; whatever was prefetched is dropped.
     fn assign(&mut self) -> Result<()> {
         let tp = |p: u32, i: usize| TopicPartition { topic: self.topics[i].clone(), partition: p };
-        let positions: Vec<_> = self
-            .tasks
-            .iter()
-            .flat_map(|(p, task)| task.next.iter().enumerate().map(|(i, next)| (tp(*p, i), *next)))
-            .collect();
+        let all = self.tasks.iter().flat_map(|(p, task)| task.next.iter().enumerate().map(|(i, next)| (*p, i, *next)));
+        let reading = all.filter(|(p, i, _)| !self.waiting.holds(*p, *i));
+        let positions: Vec<_> = reading.map(|(p, i, next)| (tp(p, i), next)).collect();
         self.consumer.assign(&positions)
+    }
+
+    /// Reads on where a schema was waited for and is here.
+    fn follow_schemas(&mut self) -> Result<()> {
+        let Some(registry) = &self.registry else { return Ok(()) };
+        if self.waiting.look(registry) { self.assign() } else { Ok(()) }
+    }
+
+    /// Stops reading where a schema is needed: nothing behind the message that needs it may be merged before it.
+    fn stop_where_schemas_lack(&mut self) -> Result<()> {
+        if !self.waiting.is_new() {
+            return Ok(());
+        }
+        for (partition, source, wait) in self.waiting.unannounced() {
+            let tp = TopicPartition { topic: self.topics[source].clone(), partition };
+            wait.unread += self.consumer.lag(&tp).unwrap_or(0);
+            tracing::info!(%tp, schema = wait.schema, "reading waits for a schema of the registry");
+        }
+        self.assign()
     }
 
     /// Drops what is applied from the overlay, and everything after a rollback.
@@ -253,17 +282,28 @@ impl Merger {
 
     fn poll(&mut self, inbox: &mut Inbox) -> Result<usize> {
         let (def, partitions) = (&self.table.def, self.table.partitions);
-        let (topics, decoders, tasks) = (&self.topics, &self.decoders, &mut self.tasks);
-        self.consumer.poll(POLL_MAX, POLL_WAIT, &mut |m| {
+        let (topics, decoders, tasks, waiting) = (&self.topics, &self.decoders, &mut self.tasks, &mut self.waiting);
+        let schemas: &dyn Schemas = match &self.registry {
+            Some(registry) => registry.as_ref(),
+            None => &(),
+        };
+        let polled = self.consumer.poll(POLL_MAX, POLL_WAIT, &mut |m| {
             let Some(source) = topics.iter().position(|t| **t == *m.topic) else { return };
             // Below the read position: fetched before a rollback moved it forward. Merging would be harmless, counting not.
             let Some(next) = tasks.get_mut(&m.partition).map(|t| &mut t.next[source]).filter(|n| **n <= m.offset)
             else {
                 return;
             };
-            *next = m.offset + 1;
-            inbox.take(def, partitions, source, &decoders[source], &m);
-        })
+            if waiting.skips(m.partition, source) {
+                return;
+            }
+            match inbox.take(Reading { def, partitions, source, decoder: &decoders[source], schemas }, &m) {
+                None => *next = m.offset + 1,
+                Some(schema) => waiting.begin(m.partition, source, schema),
+            }
+        });
+        self.stop_where_schemas_lack()?;
+        polled
     }
 
     /// The log lost what was to be read next, or the broker is away.
@@ -338,11 +378,12 @@ impl Merger {
         }
         self.lag_at = Instant::now();
         for (partition, task) in &self.tasks {
-            let of = |topic: &Arc<str>| {
+            let of = |(source, topic): (usize, &Arc<str>)| {
                 let tp = TopicPartition { topic: topic.clone(), partition: *partition };
-                Some((topic.clone(), self.consumer.lag(&tp)?))
+                let lag = self.waiting.unread(*partition, source).or_else(|| self.consumer.lag(&tp))?;
+                Some((topic.clone(), lag))
             };
-            task.view.set_lag(self.topics.iter().filter_map(of).collect());
+            task.view.set_lag(self.topics.iter().enumerate().filter_map(of).collect());
         }
     }
 }

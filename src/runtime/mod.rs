@@ -13,6 +13,7 @@ pub mod merger;
 pub mod overlay;
 pub mod quarantine;
 pub mod supervisor;
+pub mod waiting;
 pub mod worker;
 
 pub use health::Health;

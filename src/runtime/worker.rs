@@ -13,6 +13,7 @@ use super::merger::{Merger, MergerParts};
 use super::quarantine;
 use crate::config::{MemoryPlan, Settings};
 use crate::metrics::Metrics;
+use crate::registry::Registry;
 use crate::runtime::Health;
 use crate::task::Opener;
 use crate::task::commit::Protocol;
@@ -38,6 +39,8 @@ pub struct WorkerContext {
     pub quarantine_partitions: u32,
     /// Largest stored record that the table's changelog takes, bytes.
     pub max_record: usize,
+    /// Where schemas come from, if the application has a registry.
+    pub registry: Option<Arc<Registry>>,
     /// Where the end of any thread is told, with its outcome.
     pub ended: Sender<(String, Result<()>)>,
 }
@@ -74,6 +77,7 @@ impl Worker {
             cache_bytes: context.memory.record_cache / workers,
             batch_bytes: context.memory.batches / workers,
             max_record: context.max_record,
+            registry: context.registry.clone(),
         })?;
         let (protocol, opener, own_id) = (protocol(context), context.opener.clone(), id.clone());
         let (settings, health) = (settings.processing.clone(), context.health.clone());

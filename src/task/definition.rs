@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{KeyFrom, TableDef, VersionFrom};
+use crate::record::{KeyFrom, TableDef};
 use crate::{Error, Kind, Result};
 
 /// The part of a definition that stored records depend on; kept in the store as JSON.
@@ -36,10 +36,7 @@ impl StoredDefinition {
     pub fn of(def: &TableDef, partitions: u32) -> Self {
         let source = |s: &crate::record::SourceDef| StoredSource {
             topic: s.topic.clone(),
-            version: match &s.version {
-                VersionFrom::Timestamp => "@timestamp".to_owned(),
-                VersionFrom::Paths(paths) => paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
-            },
+            version: s.version.words().join(","),
             rank: s.rank,
             event_id: s.event_id.as_ref().map(ToString::to_string),
         };

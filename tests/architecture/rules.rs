@@ -15,13 +15,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("config", &["record"]),
     ("console", &[]),
+    ("registry", &["config", "record"]),
     ("broker", &["config", "record", "metrics", "clock", "fault"]),
     ("store", &["broker", "config", "record", "metrics", "clock", "fault"]),
     ("index", &["broker", "config", "record", "metrics", "clock", "fault"]),
     ("task", &["store", "index", "broker", "config", "record", "metrics", "clock", "fault"]),
     ("cluster", &["broker", "config", "metrics", "clock"]),
     ("query", &["task", "cluster", "store", "index", "broker", "config", "record", "metrics", "clock"]),
-    ("runtime", &["task", "cluster", "store", "index", "broker", "config", "record", "metrics", "clock", "fault"]),
+    (
+        "runtime",
+        &["task", "registry", "cluster", "store", "index", "broker", "config", "record", "metrics", "clock", "fault"],
+    ),
     (
         "api",
         &["query", "console", "task", "cluster", "store", "index", "broker", "config", "record", "metrics", "clock"],
@@ -33,6 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "runtime",
             "query",
             "console",
+            "registry",
             "task",
             "cluster",
             "store",
@@ -54,6 +59,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "runtime",
             "query",
             "console",
+            "registry",
             "task",
             "cluster",
             "store",
@@ -84,6 +90,8 @@ const CRATES: &[(&[&str], &[&str])] = &[
     (&["tantivy"], &["index/", "index.rs", "query/", "query.rs"]),
     (&["axum", "axum_core"], &["api/", "api.rs", "console/", "console.rs", "cli/", "app.rs", "app/"]),
     (&["bincode"], &["record/"]),
+    (&["apache_avro"], &["record/decode/avro"]),
+    (&["ureq"], &["registry/", "cli/"]),
 ];
 
 /// Most lines of a file, tests not counted.

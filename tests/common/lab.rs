@@ -149,7 +149,8 @@ impl Lab {
         self.topics.iter().flat_map(each).map(end).collect()
     }
 
-    fn command(&self, what: &str) -> Command {
+    /// A command of the built binary with this configuration.
+    pub(crate) fn command(&self, what: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keld"));
         command.arg(what).arg("--config").arg(&self.config).env_clear().env("RUST_BACKTRACE", "1");
         command.args(["--set", &format!("instance.data_dir={}", self.data_dir().display())]);

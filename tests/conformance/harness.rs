@@ -160,16 +160,20 @@ pub(crate) struct Read {
     pub(crate) timestamp_ms: i64,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) payload: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
 }
 
 impl Read {
     pub(crate) fn of(m: Message<'_>) -> Self {
+        let mut headers = Vec::new();
+        m.headers.visit(&mut |name, value| headers.push((name.to_owned(), value.unwrap_or_default().to_vec())));
         Self {
             tp: TopicPartition::new(m.topic, m.partition),
             offset: m.offset,
             timestamp_ms: m.timestamp_ms,
             key: m.key.map(<[u8]>::to_vec),
             payload: m.payload.map(<[u8]>::to_vec),
+            headers,
         }
     }
 

@@ -53,7 +53,7 @@ pub(crate) fn appends_of_many_threads_get_the_offsets_where_their_records_are(h:
     }
 }
 
-pub(crate) fn keys_payloads_and_timestamps_survive_and_so_does_their_absence(h: &Harness) {
+pub(crate) fn keys_payloads_headers_and_timestamps_survive_and_so_does_their_absence(h: &Harness) {
     let tp = h.partition("t");
     let base = NewRecord { topic: tp.topic.clone(), ..NewRecord::default() };
     // Within the last hours, since brokers may refuse a timestamp that is far away.
@@ -72,7 +72,7 @@ pub(crate) fn keys_payloads_and_timestamps_survive_and_so_does_their_absence(h: 
     let (read, _) = h.read_from(&tp, 0);
     assert_eq!(read.len(), cases.len());
     for (read, case) in read.iter().zip(&cases) {
-        assert_eq!((&read.key, &read.payload), (&case.key, &case.payload));
+        assert_eq!((&read.key, &read.payload, &read.headers), (&case.key, &case.payload, &case.headers));
         match case.timestamp_ms {
             Some(at) => assert_eq!(read.timestamp_ms, at),
             None => assert!((before..=after).contains(&read.timestamp_ms), "{} is not now", read.timestamp_ms),

@@ -4,7 +4,7 @@ use super::model::{Windows, accumulates};
 use keld::record::definition::name_id;
 use keld::record::{
     Absent, Dynamic, Event, EventKind, FieldDef, FieldType, Format, KeyFrom, Partitioner, Path, SourceDef, Stamp,
-    Strategy as Merge, TableDef, Value, Version, VersionFrom, Window,
+    Strategy as Merge, TableDef, Tombstones, Value, Version, VersionFrom, Window,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -190,6 +190,7 @@ pub(crate) fn source(number: usize, rank: i32, timed: bool, ids: bool) -> Source
         delete: None,
         absent: Absent::Keep,
         sentinels: Vec::new(),
+        tombstones: Tombstones::Delete,
         max_ahead_ms: timed.then_some(86_400_000),
     }
 }

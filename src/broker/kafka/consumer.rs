@@ -3,19 +3,21 @@
 //! Owns the positions that were handed out. Messages are lent to the caller straight out of librdkafka's buffers.
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset as At;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::errors::{advised, code_of, error};
 use super::watch::{Listener, Watch};
 use super::{Shared, partition_id, settings};
 use crate::broker::{Consumer, Message, Offset, TopicPartition};
+use crate::record::decode::Headers;
 use crate::{Error, Kind, Result};
 
 /// How long the first question for a partition's end may take.
@@ -132,6 +134,19 @@ pub(super) fn lend<'a>(message: &'a BorrowedMessage<'_>, topic: &'a str, partiti
         timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
         key: message.key(),
         payload: message.payload(),
+        headers: message,
+    }
+}
+
+impl Headers for BorrowedMessage<'_> {
+    fn visit(&self, sink: &mut dyn FnMut(&str, Option<&[u8]>)) {
+        let Some(headers) = self.headers() else { return };
+        for at in 0..headers.count() {
+            // rdkafka panics over a name that is not UTF-8; nobody can have asked for that one.
+            if let Ok(Some(header)) = catch_unwind(AssertUnwindSafe(|| headers.try_get(at))) {
+                sink(header.key, header.value);
+            }
+        }
     }
 }
 

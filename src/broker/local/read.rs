@@ -125,6 +125,7 @@ impl<'a> Cursor<'a> {
                 timestamp_ms: stored.timestamp_ms,
                 key: stored.key,
                 payload: stored.payload,
+                headers: &stored,
             });
             *room = room.saturating_sub(db::to_usize(self.size()).max(1));
             slot.position = offset + 1;

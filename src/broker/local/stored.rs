@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::topics::Partition;
 use crate::broker::NewRecord;
 use crate::clock;
+use crate::record::decode::Headers;
 
 const HAS_KEY: u8 = 1;
 const HAS_PAYLOAD: u8 = 2;
@@ -34,13 +35,26 @@ impl<'a> Stored<'a> {
 
     /// The headers in order; `None` if the bytes are damaged.
     pub(super) fn headers(&self) -> Option<Vec<(String, Vec<u8>)>> {
-        let mut bytes = self.headers;
         let mut out = Vec::new();
-        while !bytes.is_empty() {
-            let name = std::str::from_utf8(take_sized(&mut bytes)?).ok()?.to_owned();
-            out.push((name, take_sized(&mut bytes)?.to_vec()));
-        }
+        self.each_header(&mut |name, value| out.push((name.to_owned(), value.unwrap_or_default().to_vec())))?;
         Some(out)
+    }
+
+    /// Shows the headers in order; `None` if the bytes are damaged.
+    fn each_header(&self, sink: &mut dyn FnMut(&str, Option<&[u8]>)) -> Option<()> {
+        let mut bytes = self.headers;
+        while !bytes.is_empty() {
+            let name = std::str::from_utf8(take_sized(&mut bytes)?).ok()?;
+            sink(name, Some(take_sized(&mut bytes)?));
+        }
+        Some(())
+    }
+}
+
+impl Headers for Stored<'_> {
+    fn visit(&self, sink: &mut dyn FnMut(&str, Option<&[u8]>)) {
+        // They were written by this file, beside a payload that could be read.
+        let _ = self.each_header(sink);
     }
 }
 
@@ -161,13 +175,16 @@ mod tests {
             prop_assert_eq!(stored.key.map(<[u8]>::to_vec), key);
             prop_assert_eq!(stored.payload.map(<[u8]>::to_vec), payload);
             prop_assert_eq!(stored.timestamp_ms, at);
-            prop_assert_eq!(stored.headers().unwrap(), headers);
+            prop_assert_eq!(&stored.headers().unwrap(), &headers);
+            let mut visited = Vec::new();
+            stored.visit(&mut |name, value| visited.push((name.to_owned(), value.unwrap().to_vec())));
+            prop_assert_eq!(visited, headers);
         }
 
         #[test]
         fn damaged_bytes_never_panic(bytes: Vec<u8>) {
             if let Some(stored) = Stored::decode(&bytes) {
-                let _ = stored.headers();
+                stored.visit(&mut |_, _| {});
             }
         }
     }

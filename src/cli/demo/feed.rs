@@ -61,7 +61,7 @@ impl Feed {
         let def = &self.table.def;
         let number = def.sources.iter().position(|s| s.topic == topic);
         let number = number.ok_or_else(|| Error::internal(format!("the demo's data name a topic {topic:?}")))?;
-        let raw = RawEvent { key: None, payload: Some(value), timestamp_ms: clock::now_ms() };
+        let raw = RawEvent { payload: Some(value), timestamp_ms: clock::now_ms(), ..RawEvent::default() };
         let key = self.decoders[number].key_of(def, &raw).map_err(|r| Error::internal(r.to_string()))?;
         let partition = def.partitioner.partition(&key, self.table.partitions).unwrap_or(0);
         let (key, payload) = (Some(key), Some(value.to_vec()));

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
 use super::any::{Any, oversized_integer};
+use super::identity::shorten;
 use super::plan::Plan;
-use super::shorten;
 use crate::record::definition::Dynamic;
 use crate::record::event::{Reason, Reject};
 use crate::record::value::{Value, sort_last_wins};
@@ -41,12 +41,13 @@ pub(super) struct Rules<'a> {
     pub(super) dynamic: Dynamic,
     pub(super) max_depth: usize,
     pub(super) sentinels: &'a [Value],
+    /// How the names of members begin that are never dynamic.
+    pub(super) hidden: Option<&'static str>,
 }
 
 /// Parses one JSON object.
 pub(super) fn parse(payload: &[u8], rules: Rules<'_>) -> Result<Parsed, Reject> {
-    let text =
-        std::str::from_utf8(payload).map_err(|e| undecodable(format!("invalid UTF-8 at byte {}", e.valid_up_to())))?;
+    let text = utf8(payload)?;
     let mut state = State::new(rules, None);
     let mut json = serde_json::Deserializer::from_str(text);
     let result = json.deserialize_map(Root(&mut state)).and_then(|()| json.end());
@@ -61,10 +62,26 @@ pub(super) fn parse(payload: &[u8], rules: Rules<'_>) -> Result<Parsed, Reject> 
         let detail = format!("the integer {} does not fit 64 bits", shorten(number));
         return Err(Reject { reason: Reason::OutOfRange, path: place_of(text, rules, number), detail });
     }
-    sort_last_wins(&mut state.dynamic);
-    let kept = state.dynamic.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    let dynamic = kept.filter(|(_, value)| !is_sentinel(rules.sentinels, value)).collect();
-    Ok(Parsed { slots: state.slots, dynamic, undeclared: state.undeclared })
+    Ok(state.parsed())
+}
+
+/// Sorts members that another encoding was read into.
+pub(super) fn sort_out(members: Vec<(String, Value)>, rules: Rules<'_>) -> Parsed {
+    let mut state = State::new(rules, None);
+    for (name, value) in members {
+        match rules.place(&name) {
+            Name::Known(node) => state.consume(node, value),
+            Name::Dynamic(name) => state.dynamic.push((name, Some(value))),
+            Name::Undeclared(name) => _ = state.undeclared.get_or_insert(name),
+            Name::Ignored => {}
+        }
+    }
+    state.parsed()
+}
+
+/// The text of a payload.
+pub(super) fn utf8(payload: &[u8]) -> Result<&str, Reject> {
+    std::str::from_utf8(payload).map_err(|e| undecodable(format!("invalid UTF-8 at byte {}", e.valid_up_to())))
 }
 
 /// Path of the first member that holds this number; empty if none does, for it stands in what is left out.
@@ -79,12 +96,12 @@ pub(super) fn is_sentinel(sentinels: &[Value], value: &Value) -> bool {
     sentinels.iter().any(|sentinel| sentinel.canonical_cmp(value).is_eq())
 }
 
-fn undecodable(detail: String) -> Reject {
+pub(super) fn undecodable(detail: String) -> Reject {
     Reject { reason: Reason::Undecodable, path: String::new(), detail }
 }
 
 /// serde_json's own refusals, with line and column.
-fn from_serde(error: &serde_json::Error) -> Reject {
+pub(super) fn from_serde(error: &serde_json::Error) -> Reject {
     let detail = error.to_string();
     let reason = if detail.starts_with("number out of range") {
         Reason::OutOfRange
@@ -125,6 +142,13 @@ impl<'a> State<'a> {
             reject: None,
             trail: String::new(),
         }
+    }
+
+    fn parsed(mut self) -> Parsed {
+        sort_last_wins(&mut self.dynamic);
+        let kept = self.dynamic.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let dynamic = kept.filter(|(_, value)| !is_sentinel(self.rules.sentinels, value)).collect();
+        Parsed { slots: self.slots, dynamic, undeclared: self.undeclared }
     }
 
     pub(super) fn refuse<E: de::Error>(&mut self, reason: Reason, detail: String) -> E {
@@ -278,15 +302,21 @@ impl Visitor<'_> for Member<'_> {
     }
 
     fn visit_str<E: de::Error>(self, name: &str) -> Result<Name, E> {
-        let Rules { plan, dynamic, .. } = self.0;
-        Ok(match plan.nodes[0].children.get(name) {
+        Ok(self.0.place(name))
+    }
+}
+
+impl Rules<'_> {
+    fn place(&self, name: &str) -> Name {
+        match self.plan.nodes[0].children.get(name) {
             Some(node) => Name::Known(*node),
-            None => match dynamic {
+            None if self.hidden.is_some_and(|hidden| name.starts_with(hidden)) => Name::Ignored,
+            None => match self.dynamic {
                 Dynamic::Reject => Name::Undeclared(name.to_owned()),
                 Dynamic::Ignore => Name::Ignored,
-                Dynamic::Store | Dynamic::Index if plan.names.contains(name) => Name::Ignored,
+                Dynamic::Store | Dynamic::Index if self.plan.names.contains(name) => Name::Ignored,
                 Dynamic::Store | Dynamic::Index => Name::Dynamic(name.to_owned()),
             },
-        })
+        }
     }
 }

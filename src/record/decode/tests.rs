@@ -6,9 +6,9 @@ use crate::record::{FieldType, Format};
 use FieldType::{Boolean, Date, Integer, Json, Keyword, Text};
 use Value::{Array, Bool, Float, Int, Null, Object};
 
-const NOW: i64 = 1_700_000_000_000;
+pub(super) const NOW: i64 = 1_700_000_000_000;
 
-fn def() -> TableDef {
+pub(super) fn def() -> TableDef {
     let lww = Strategy::Lww;
     let mut def = table(&[
         ("b", Boolean, lww),
@@ -24,11 +24,24 @@ fn def() -> TableDef {
 }
 
 fn raw(payload: &str) -> RawEvent<'_> {
-    RawEvent { key: Some(b"message key"), payload: Some(payload.as_bytes()), timestamp_ms: NOW }
+    RawEvent { key: Some(b"message key"), payload: Some(payload.as_bytes()), timestamp_ms: NOW, ..RawEvent::default() }
 }
 
 fn decode(def: &TableDef, payload: &str) -> Result<Event, Reject> {
-    Decoder::new(def, 0).decode(def, &raw(payload))
+    decode_raw(def, &raw(payload))
+}
+
+pub(super) fn decode_raw(def: &TableDef, raw: &RawEvent<'_>) -> Result<Event, Reject> {
+    decode_of(def, 0, raw)
+}
+
+pub(super) fn decode_of(def: &TableDef, source: usize, raw: &RawEvent<'_>) -> Result<Event, Reject> {
+    Decoder::new(def, source).decode(def, raw, &()).map(|decoded| decoded.event().unwrap())
+}
+
+pub(super) fn refused_raw(def: &TableDef, raw: &RawEvent<'_>) -> (Reason, String) {
+    let reject = decode_raw(def, raw).unwrap_err();
+    (reject.reason, reject.path)
 }
 
 type Members = Vec<(String, Value)>;
@@ -49,7 +62,7 @@ fn refused(def: &TableDef, payload: &str) -> (Reason, String) {
     (reject.reason, reject.path)
 }
 
-fn named(name: &str, value: Value) -> Members {
+pub(super) fn named(name: &str, value: Value) -> Members {
     vec![(name.to_owned(), value)]
 }
 
@@ -58,7 +71,7 @@ fn an_event_has_key_stamp_source_id_and_values() {
     let mut def = def();
     def.sources[0].event_id = Some(Path::parse("id"));
     let payload = br#" {"sku":"k-1","ts":42,"id":"e-9","t":"Kettle","extra":{"b":1,"a":[1.0]},"deleted":false} "#;
-    let raw = RawEvent { key: None, payload: Some(payload), timestamp_ms: NOW };
+    let raw = RawEvent { payload: Some(payload), timestamp_ms: NOW, ..RawEvent::default() };
     let expected = Event {
         key: b"k-1".to_vec(),
         stamp: Stamp { version: Version::single(42), rank: 10 },
@@ -69,7 +82,7 @@ fn an_event_has_key_stamp_source_id_and_values() {
             dynamic: named("extra", Object(vec![("a".into(), Array(vec![Int(1)])), ("b".into(), Int(1))])),
         },
     };
-    assert_eq!(Decoder::new(&def, 0).decode(&def, &raw), Ok(expected));
+    assert_eq!(decode_raw(&def, &raw), Ok(expected));
 }
 
 #[test]
@@ -191,9 +204,21 @@ fn what_is_not_one_json_object_is_undecodable_with_its_position() {
         assert_eq!((reject.reason, reject.path.as_str()), (Reason::Undecodable, ""), "{payload}");
         assert!(reject.detail.contains("line 1 column"), "{}", reject.detail);
     }
-    let bad = RawEvent { key: None, payload: Some(b"{\"sku\":\"\xff\"}"), timestamp_ms: NOW };
-    let reject = Decoder::new(&def, 0).decode(&def, &bad).unwrap_err();
+    let bad = RawEvent { payload: Some(b"{\"sku\":\"\xff\"}"), timestamp_ms: NOW, ..RawEvent::default() };
+    let reject = decode_raw(&def, &bad).unwrap_err();
     assert_eq!((reject.reason, reject.detail.as_str()), (Reason::Undecodable, "invalid UTF-8 at byte 8"));
+}
+
+#[test]
+fn escapes_mean_their_characters_and_broken_ones_are_refused() {
+    let def = def();
+    let escaped = r#"{"\u0073ku":"k","ts":1,"\u0074":"\ud83d\ude00 \u00e9\/\n"}"#;
+    let event = decode(&def, escaped).unwrap();
+    assert_eq!(event.kind, EventKind::Upsert { declared: vec![(6, text("😀 é/\n"))], dynamic: Vec::new() });
+    for broken in ["\\ud83d", "\\ude00\\ud83d", "\\x41", "\\u12", "a\u{1}b", "a\nb"] {
+        let payload = format!("{{\"sku\":\"k\",\"ts\":1,\"t\":\"{broken}\"}}");
+        assert_eq!(refused(&def, &payload), (Reason::Undecodable, String::new()), "{payload}");
+    }
 }
 
 #[test]
@@ -229,9 +254,9 @@ fn keys_come_from_the_path_or_the_message() {
     }
     def.key = KeyFrom::Message;
     let from_message = |key: Option<&[u8]>| {
-        let raw = RawEvent { key, payload: Some(b"{\"ts\":1}"), timestamp_ms: NOW };
+        let raw = RawEvent { key, payload: Some(b"{\"ts\":1}"), timestamp_ms: NOW, ..RawEvent::default() };
         let decoder = Decoder::new(&def, 0);
-        let event = decoder.decode(&def, &raw).map(|e| e.key);
+        let event = decode_raw(&def, &raw).map(|e| e.key);
         assert_eq!(decoder.key_of(&def, &raw), event);
         event.map_err(|r| r.reason)
     };
@@ -287,15 +312,15 @@ fn versions_are_integers_times_pairs_or_the_timestamp() {
 fn a_tombstone_message_deletes_its_key_at_the_brokers_timestamp() {
     let def = def();
     let decoder = Decoder::new(&def, 0);
-    let raw = |key| RawEvent { key, payload: None, timestamp_ms: NOW };
-    let event = decoder.decode(&def, &raw(Some(b"k-1"))).unwrap();
+    let raw = |key| RawEvent { key, timestamp_ms: NOW, ..RawEvent::default() };
+    let event = decode_raw(&def, &raw(Some(b"k-1"))).unwrap();
     assert_eq!(
         (event.key, event.stamp.version, event.kind),
         (b"k-1".to_vec(), Version::single(NOW), EventKind::Delete)
     );
     assert_eq!(decoder.key_of(&def, &raw(Some(b"k-1"))), Ok(b"k-1".to_vec()));
-    assert_eq!(decoder.decode(&def, &raw(None)).map_err(|r| r.reason), Err(Reason::NullKey));
-    assert_eq!(decoder.decode(&def, &raw(Some(b"\xff"))).map_err(|r| r.reason), Err(Reason::BadKey));
+    assert_eq!(decode_raw(&def, &raw(None)).map_err(|r| r.reason), Err(Reason::NullKey));
+    assert_eq!(decode_raw(&def, &raw(Some(b"\xff"))).map_err(|r| r.reason), Err(Reason::BadKey));
 }
 
 #[test]
@@ -388,7 +413,7 @@ fn the_second_source_has_its_own_rules() {
     let mut def = def();
     def.sources[1].version = VersionFrom::Timestamp;
     assert_eq!(def.sources[1].format, Format::Json);
-    let event = Decoder::new(&def, 1).decode(&def, &raw("{\"sku\":\"k\",\"ts\":1}")).unwrap();
+    let event = decode_of(&def, 1, &raw("{\"sku\":\"k\",\"ts\":1}")).unwrap();
     assert_eq!(event.stamp, Stamp { version: Version::single(NOW), rank: 20 });
     assert_eq!(event.kind, EventKind::Upsert { declared: Vec::new(), dynamic: named("ts", Int(1)) });
 }

@@ -1,6 +1,6 @@
 //! Values as their field's type keeps them. Converted only where nothing is lost, but for parts of a millisecond.
 
-use super::shorten;
+use super::identity::shorten;
 use crate::record::definition::{FieldDef, FieldType, Strategy};
 use crate::record::event::{Reason, Reject};
 use crate::record::value::Value;
