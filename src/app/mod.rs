@@ -22,6 +22,7 @@ use crate::broker::{Broker, MemberConfig};
 use crate::config::{Guarantee, MemoryPlan, Settings};
 use crate::index::{Found, IndexOptions, TableIndex};
 use crate::metrics::Metrics;
+use crate::quarantine::Replayer;
 use crate::query::Table;
 use crate::record::TableDef;
 use crate::runtime::Health;
@@ -208,6 +209,11 @@ pub fn start(settings: Settings, options: StartOptions) -> Result<Running> {
         tables: Arc::new(parts.tables()),
         broker: parts.broker.clone(),
         appender: parts.broker.appender()?,
+        replayer: Arc::new(Replayer::new(
+            parts.settings.clone(),
+            parts.broker.clone(),
+            parts.topics.quarantine_partitions,
+        )),
         metrics: parts.metrics.clone(),
         health: parts.health.clone(),
     };
@@ -228,6 +234,7 @@ fn supervisor(
             health: parts.health.clone(),
             memory: parts.memory.clone(),
             quarantine_partitions: parts.topics.quarantine_partitions,
+            quarantine_room: parts.topics.quarantine_room(settings),
             max_record: parts.topics.max_record(&opener.table.def.name),
             ended: told.clone(),
         };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::broker::{Broker, TopicInfo, TopicSpec};
 use crate::config::{BrokerKind, Settings};
+use crate::quarantine::Room;
 use crate::record::TableDef;
 use crate::{Error, Result};
 
@@ -21,6 +22,7 @@ pub(super) struct Topics {
     pub(super) partitions: BTreeMap<String, u32>,
     /// Partitions of the quarantine topic.
     pub(super) quarantine_partitions: u32,
+    quarantine_max_message: u64,
     max_message: BTreeMap<String, u64>,
 }
 
@@ -29,6 +31,11 @@ impl Topics {
     pub(super) fn max_record(&self, table: &str) -> usize {
         let most = self.max_message.get(table).copied().unwrap_or(DEFAULT_MAX_MESSAGE);
         usize::try_from(most.saturating_sub(RECORD_OVERHEAD)).unwrap_or(usize::MAX)
+    }
+
+    /// What the parts of a quarantine entry may take.
+    pub(super) fn quarantine_room(&self, settings: &Settings) -> Room {
+        Room::new(settings.quarantine.max_payload, self.quarantine_max_message)
     }
 }
 
@@ -43,6 +50,10 @@ pub(super) fn ensure(settings: &Settings, broker: &dyn Broker, audit: bool) -> R
     }
     let quarantine = require(settings, broker, &quarantine_spec(settings), settings.topics.create && !audit)?;
     topics.quarantine_partitions = quarantine.partitions;
+    topics.quarantine_max_message = quarantine.max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE);
+    if !audit {
+        require(settings, broker, &replays_spec(settings), settings.topics.create)?;
+    }
     Ok(topics)
 }
 
@@ -122,6 +133,17 @@ fn quarantine_spec(settings: &Settings) -> TopicSpec {
         compacted: false,
         // Kept until somebody has looked.
         settings: BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]),
+    }
+}
+
+/// The marks of replayed entries: kept for ever, or an entry could be replayed again.
+fn replays_spec(settings: &Settings) -> TopicSpec {
+    TopicSpec {
+        name: settings.replays_topic(),
+        partitions: 1,
+        replication: settings.topics.replication,
+        compacted: true,
+        settings: BTreeMap::new(),
     }
 }
 

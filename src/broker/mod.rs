@@ -57,6 +57,35 @@ pub struct Message<'a> {
     pub key: Option<&'a [u8]>,
     /// Value; `None` is a tombstone.
     pub payload: Option<&'a [u8]>,
+    /// Headers; `None` where there are none.
+    pub headers: Option<&'a dyn Headers>,
+}
+
+impl Message<'_> {
+    /// The headers, copied, in order.
+    pub fn owned_headers(&self) -> Vec<(String, Vec<u8>)> {
+        let mut all = Vec::new();
+        if let Some(headers) = self.headers {
+            headers.each(&mut |name, value| all.push((name.to_owned(), value.to_vec())));
+        }
+        all
+    }
+}
+
+/// The headers of a message, where the broker holds them.
+pub trait Headers {
+    /// Hands every header to `sink`, in order. One without a value has an empty one; one whose name is no UTF-8 is passed over.
+    fn each(&self, sink: &mut dyn FnMut(&str, &[u8]));
+}
+
+impl fmt::Debug for dyn Headers + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut list = f.debug_map();
+        self.each(&mut |name, value| {
+            list.entry(&name, &String::from_utf8_lossy(value));
+        });
+        list.finish()
+    }
 }
 
 /// A record to be written.

@@ -117,6 +117,7 @@ fn topics(s: &Settings, style: Style) -> String {
         all.push(row(&s.changelog_topic(&def.name), "changelog, compacted", s.topics.create));
     }
     all.push(row(&s.quarantine.topic, "quarantine", s.topics.create));
+    all.push(row(&s.replays_topic(), "what was replayed, compacted", s.topics.create));
     format!("\n{}\n{}", style.paint(Ink::Bold, "topics"), rows(&all))
 }
 

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod check;
 pub mod demo;
+pub mod quarantine;
 pub mod run;
 pub mod signals;
 pub mod style;
@@ -10,7 +11,7 @@ pub mod verify;
 
 use std::process::ExitCode;
 
-pub use args::{CheckArgs, Cli, Command, ConfigArgs, DemoArgs, LogArgs, RunArgs, VerifyArgs};
+pub use args::{CheckArgs, Cli, Command, ConfigArgs, DemoArgs, LogArgs, QuarantineArgs, RunArgs, VerifyArgs};
 use clap::Parser;
 
 use crate::{Error, Result, telemetry};
@@ -39,6 +40,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(&args),
         Command::Verify(args) => verify::run(args),
+        Command::Quarantine(args) => quarantine::run(&args),
     }
 }
 

@@ -87,7 +87,10 @@ pub(super) fn memory(all: &Section<'_>, s: &Section<'_>, settings: &Settings) {
 
 /// Topics that Keld writes must have legal names, and nobody may take them for sources.
 pub(super) fn topics(all: &Section<'_>, quarantine: &Section<'_>, settings: &Settings) {
-    let mut own = BTreeMap::from([(settings.quarantine.topic.clone(), "the quarantine".to_owned())]);
+    let mut own = BTreeMap::from([
+        (settings.quarantine.topic.clone(), "the quarantine".to_owned()),
+        (settings.replays_topic(), "the list of replayed events".to_owned()),
+    ]);
     for table in &settings.tables {
         let changelog = settings.changelog_topic(&table.name);
         if all.sound(&["application"])

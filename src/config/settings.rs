@@ -176,6 +176,10 @@ impl Settings {
     pub fn changelog_topic(&self, table: &str) -> String {
         format!("{}-{table}-changelog", self.application)
     }
+    /// The topic that says which quarantine entries were replayed: `<quarantine.topic>-replays`.
+    pub fn replays_topic(&self) -> String {
+        format!("{}-replays", self.quarantine.topic)
+    }
     /// The transactional id of a table's worker: `<application>-<instance>-<table>-<worker>`.
     pub fn transactional_id(&self, table: &str, worker: usize) -> String {
         format!("{}-{}-{table}-{worker}", self.application, self.instance.id)

@@ -25,7 +25,7 @@ pub use definition::{
     VersionFrom, Window,
 };
 pub use event::{Event, EventKind, Outcome, Reason, Reject, Stamp, Version};
-pub use merge::{Merged, merge};
+pub use merge::{Merged, merge, merge_refused};
 pub use partitioner::Partitioner;
 pub use state::Record;
 pub use value::Value;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::inbox::{Arrived, Inbox};
+use super::inbox::{Arrived, Content, Inbox};
 use super::overlay::{Held, Overlay};
 use crate::metrics::TableHistory;
-use crate::record::{Merged, Outcome, Reason, Record, Reject, TableDef, codec, merge};
+use crate::record::{Event, Merged, Outcome, Reason, Record, Reject, TableDef, codec, merge, merge_refused};
 use crate::store::Store;
 use crate::task::batch::{Change, Moved, Quarantine, TaskBatch};
 use crate::{Error, Result};
@@ -74,8 +74,10 @@ impl Grouping<'_> {
         for a in &inbox.arrived {
             out.oldest_ms = out.oldest_ms.min(a.timestamp_ms);
             note_arrival(a, out.moves.of(a));
-            if let Err(reject) = &a.event {
-                set_aside(inbox, a, vec![reject.clone()], &mut out);
+            match &a.content {
+                Content::Event(_) => {}
+                Content::Refused(reject) => set_aside(inbox, a, vec![reject.clone()], Vec::new(), &mut out),
+                Content::Elsewhere => out.moves.of(a).accounting.count(Outcome::Duplicate),
             }
         }
         let order = by_key(&inbox.arrived);
@@ -149,8 +151,8 @@ impl Grouping<'_> {
         let mut changed = false;
         for (.., i) in group {
             let a = &inbox.arrived[*i];
-            let Ok(event) = &a.event else { continue };
-            let merged = merge(self.def, record, event);
+            let Some(event) = a.event() else { continue };
+            let merged = self.merge_one(record, a, event);
             changed |= merged.changed;
             self.account(inbox, a, merged, out);
         }
@@ -162,13 +164,13 @@ impl Grouping<'_> {
         let (mut changed, mut stored) = (false, Vec::new());
         for (_, key, i) in group {
             let a = &inbox.arrived[*i];
-            let Ok(event) = &a.event else { continue };
+            let Some(event) = a.event() else { continue };
             let mut next = record.clone();
-            let merged = merge(self.def, &mut next, event);
+            let merged = self.merge_one(&mut next, a, event);
             stored.clear();
             codec::encode(&next, &mut stored);
             if key.len() + stored.len() > self.max_record {
-                set_aside(inbox, a, vec![self.too_large(key, key.len() + stored.len())], out);
+                set_aside(inbox, a, vec![self.too_large(key, key.len() + stored.len())], Vec::new(), out);
                 continue;
             }
             changed |= merged.changed;
@@ -176,6 +178,14 @@ impl Grouping<'_> {
             self.account(inbox, a, merged, out);
         }
         changed
+    }
+
+    /// Merges an event, or what a replay has to apply of it.
+    fn merge_one(&self, record: &mut Record, a: &Arrived, event: &Event) -> Merged {
+        match &a.replay {
+            Some(replay) if !replay.fields.is_empty() => merge_refused(self.def, record, event, &replay.fields),
+            _ => merge(self.def, record, event),
+        }
     }
 
     fn too_large(&self, key: &[u8], bytes: usize) -> Reject {
@@ -193,7 +203,9 @@ impl Grouping<'_> {
     fn account(&self, inbox: &Inbox, a: &Arrived, merged: Merged, out: &mut Merges) {
         self.history.note(&merged);
         if merged.outcome == Outcome::Quarantined {
-            set_aside(inbox, a, merged.rejects, out);
+            let name = |id: &u32| self.def.field_by_id(*id).map(|field| field.name.clone());
+            let fields = merged.refused.iter().filter_map(name).collect();
+            set_aside(inbox, a, merged.rejects, fields, out);
         } else {
             out.moves.of(a).accounting.count(merged.outcome);
         }
@@ -207,14 +219,18 @@ fn not_here() -> Error {
 fn note_arrival(a: &Arrived, moved: &mut Moved) {
     moved.next = moved.next.max(a.offset + 1);
     moved.timestamp_ms = moved.timestamp_ms.max(a.timestamp_ms);
-    if let Ok(event) = &a.event {
+    if let Some(event) = a.event() {
         moved.watermark = moved.watermark.max(Some(event.stamp.version.major));
     }
 }
 
-fn set_aside(inbox: &Inbox, a: &Arrived, rejects: Vec<Reject>, out: &mut Merges) {
+/// `fields`: those that were refused, where the rest was merged.
+fn set_aside(inbox: &Inbox, a: &Arrived, rejects: Vec<Reject>, fields: Vec<String>, out: &mut Merges) {
     out.moves.of(a).accounting.count(Outcome::Quarantined);
-    let (key, payload) = inbox.raw(a);
+    let (key, payload, headers) = inbox.raw(a);
+    // A replay of refused fields has merged the rest before, even where it fails as a whole now.
+    let replayed = a.replay.as_deref();
+    let fields = if fields.is_empty() { replayed.map(|r| r.fields.clone()).unwrap_or_default() } else { fields };
     out.quarantined.push(Quarantine {
         source: a.source,
         partition: a.partition,
@@ -223,6 +239,9 @@ fn set_aside(inbox: &Inbox, a: &Arrived, rejects: Vec<Reject>, out: &mut Merges)
         rejects,
         key,
         payload,
+        headers,
+        fields,
+        replay_of: replayed.and_then(|replay| replay.entry_id()),
     });
 }
 
@@ -230,7 +249,7 @@ fn set_aside(inbox: &Inbox, a: &Arrived, rejects: Vec<Reject>, out: &mut Merges)
 fn by_key(arrived: &[Arrived]) -> Vec<Place<'_>> {
     let decoded = arrived.iter().enumerate();
     let mut order: Vec<_> =
-        decoded.filter_map(|(i, a)| a.event.as_ref().ok().map(|e| (a.partition, e.key.as_slice(), i))).collect();
+        decoded.filter_map(|(i, a)| a.event().map(|e| (a.partition, e.key.as_slice(), i))).collect();
     order.sort_unstable();
     order
 }

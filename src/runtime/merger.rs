@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
 use super::control::{Control, Release, ToCommit};
 use super::grouping::{Grouping, Merges};
-use super::inbox::Inbox;
+use super::inbox::{Content, Inbox, Reading};
 use super::link::Link;
 use super::overlay::Overlay;
 use crate::broker::{Broker, Consumer, GroupToken, Offset, TopicPartition};
@@ -45,6 +45,7 @@ struct MergeTask {
 
 /// The merge thread's state.
 pub struct Merger {
+    application: String,
     table: Arc<Table>,
     broker: Arc<dyn Broker>,
     health: Arc<Health>,
@@ -73,6 +74,8 @@ pub struct Merger {
 
 /// What a merger is built from.
 pub struct MergerParts {
+    /// Application.
+    pub application: String,
     /// Table.
     pub table: Arc<Table>,
     /// Broker.
@@ -98,6 +101,7 @@ impl Merger {
     pub fn new(parts: MergerParts) -> Result<Self> {
         let def = parts.table.def.clone();
         Ok(Self {
+            application: parts.application,
             consumer: parts.broker.consumer(&format!("{}-data", def.name))?,
             decoders: (0..def.sources.len()).map(|i| Decoder::new(&def, i)).collect(),
             topics: def.sources.iter().map(|s| Arc::from(s.topic.as_str())).collect(),
@@ -253,6 +257,7 @@ impl Merger {
 
     fn poll(&mut self, inbox: &mut Inbox) -> Result<usize> {
         let (def, partitions) = (&self.table.def, self.table.partitions);
+        let reading = Reading { application: &self.application, def, partitions };
         let (topics, decoders, tasks) = (&self.topics, &self.decoders, &mut self.tasks);
         self.consumer.poll(POLL_MAX, POLL_WAIT, &mut |m| {
             let Some(source) = topics.iter().position(|t| **t == *m.topic) else { return };
@@ -262,7 +267,7 @@ impl Merger {
                 return;
             };
             *next = m.offset + 1;
-            inbox.take(def, partitions, source, &decoders[source], &m);
+            inbox.take(reading, source, &decoders[source], &m);
         })
     }
 
@@ -318,12 +323,13 @@ impl Merger {
         if self.told_wrong_partition {
             return;
         }
-        let misplaced =
-            |e: &Result<_, crate::record::Reject>| matches!(e, Err(r) if r.reason == Reason::WrongPartition);
-        if let Some(a) = inbox.arrived.iter().find(|a| misplaced(&a.event)) {
+        let misplaced = |content: &Content| match content {
+            Content::Refused(reject) if reject.reason == Reason::WrongPartition => Some(reject.to_string()),
+            _ => None,
+        };
+        if let Some((a, why)) = inbox.arrived.iter().find_map(|a| Some((a, misplaced(&a.content)?))) {
             self.told_wrong_partition = true;
             let (table, topic) = (&self.table.def.name, &self.topics[a.source]);
-            let why = a.event.as_ref().err().map(ToString::to_string).unwrap_or_default();
             tracing::error!(
                 table, %topic, partition = a.partition, offset = a.offset,
                 "an event stands in the wrong partition and is quarantined, as will be all like it: {why}; \

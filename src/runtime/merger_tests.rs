@@ -39,6 +39,7 @@ fn bench() -> Bench {
     let (cache_bytes, batch_bytes, max_record) = (1 << 20, 1 << 20, 1 << 20);
     let (health, out_of) = (Arc::new(Health::default()), send);
     let parts = MergerParts {
+        application: "shop".into(),
         table,
         broker,
         health,

@@ -11,7 +11,6 @@ pub mod inbox;
 pub mod link;
 pub mod merger;
 pub mod overlay;
-pub mod quarantine;
 pub mod supervisor;
 pub mod worker;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::broker::{GroupToken, Offset};
+use crate::quarantine::EntryId;
 use crate::record::Reject;
 use crate::store::Accounting;
 
@@ -84,6 +85,12 @@ pub struct Quarantine {
     pub key: Option<Vec<u8>>,
     /// Message value, whole.
     pub payload: Option<Vec<u8>>,
+    /// Message headers.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Names of the refused fields where the rest of the event was merged.
+    pub fields: Vec<String>,
+    /// The quarantine entry that it is a replay of.
+    pub replay_of: Option<EntryId>,
 }
 
 /// How far a batch moves one source of one task.

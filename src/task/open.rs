@@ -161,9 +161,13 @@ impl Opener {
         }
     }
 
-    /// A task without a position whose group has one has lost its changelog: never "restored, empty".
+    /// A task without a position whose group has one has lost its changelog: never "restored, empty". Of a topic that another
+    /// table reads, too, the group's offset may be that table's.
     fn check_group(&self, partition: u32, stored: Option<&Position>) -> Result<()> {
-        let tps = self.table.def.sources.iter().map(|s| TopicPartition::new(s.topic.as_str(), partition));
+        let readers =
+            |topic: &str| self.settings.tables.iter().flat_map(|t| &t.sources).filter(|s| s.topic == topic).count();
+        let own = self.table.def.sources.iter().filter(|s| readers(&s.topic) < 2);
+        let tps = own.map(|s| TopicPartition::new(s.topic.as_str(), partition));
         let committed = self.broker.committed(&self.settings.application, &tps.collect::<Vec<_>>())?;
         let next_of = |topic: &str| stored.and_then(|p| p.sources.values().find(|s| s.topic == topic)).map(|s| s.next);
         for (tp, offset) in committed {

@@ -160,6 +160,7 @@ pub(crate) struct Read {
     pub(crate) timestamp_ms: i64,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) payload: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
 }
 
 impl Read {
@@ -170,6 +171,7 @@ impl Read {
             timestamp_ms: m.timestamp_ms,
             key: m.key.map(<[u8]>::to_vec),
             payload: m.payload.map(<[u8]>::to_vec),
+            headers: m.owned_headers(),
         }
     }
 

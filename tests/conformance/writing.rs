@@ -72,7 +72,7 @@ pub(crate) fn keys_payloads_and_timestamps_survive_and_so_does_their_absence(h: 
     let (read, _) = h.read_from(&tp, 0);
     assert_eq!(read.len(), cases.len());
     for (read, case) in read.iter().zip(&cases) {
-        assert_eq!((&read.key, &read.payload), (&case.key, &case.payload));
+        assert_eq!((&read.key, &read.payload, &read.headers), (&case.key, &case.payload, &case.headers));
         match case.timestamp_ms {
             Some(at) => assert_eq!(read.timestamp_ms, at),
             None => assert!((before..=after).contains(&read.timestamp_ms), "{} is not now", read.timestamp_ms),

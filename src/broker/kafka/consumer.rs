@@ -3,19 +3,20 @@
 //! Owns the positions that were handed out. Messages are lent to the caller straight out of librdkafka's buffers.
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset as At;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::errors::{advised, code_of, error};
 use super::watch::{Listener, Watch};
 use super::{Shared, partition_id, settings};
-use crate::broker::{Consumer, Message, Offset, TopicPartition};
+use crate::broker::{Consumer, Headers, Message, Offset, TopicPartition};
 use crate::{Error, Kind, Result};
 
 /// How long the first question for a partition's end may take.
@@ -132,6 +133,19 @@ pub(super) fn lend<'a>(message: &'a BorrowedMessage<'_>, topic: &'a str, partiti
         timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
         key: message.key(),
         payload: message.payload(),
+        headers: message.headers().map(|headers| headers as &dyn Headers),
+    }
+}
+
+impl Headers for BorrowedHeaders {
+    fn each(&self, sink: &mut dyn FnMut(&str, &[u8])) {
+        for at in 0..self.count() {
+            // rdkafka 0.39 panics at a name that is no UTF-8, which any producer may send.
+            let header = catch_unwind(AssertUnwindSafe(|| self.try_get(at)));
+            if let Ok(Some(header)) = header {
+                sink(header.key, header.value.unwrap_or_default());
+            }
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::db;
 use super::shared::Shared;
 use super::stored::Stored;
 use super::topics::Partition;
-use crate::broker::{Message, Offset};
+use crate::broker::{Headers, Message, Offset};
 use crate::{Error, Kind, Result};
 
 /// Records behind the end from which a reader counts as catching up: it reads ahead and spares the block cache.
@@ -125,6 +125,7 @@ impl<'a> Cursor<'a> {
                 timestamp_ms: stored.timestamp_ms,
                 key: stored.key,
                 payload: stored.payload,
+                headers: stored.has_headers().then_some(&stored as &dyn Headers),
             });
             *room = room.saturating_sub(db::to_usize(self.size()).max(1));
             slot.position = offset + 1;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::topics::Partition;
-use crate::broker::NewRecord;
+use crate::broker::{Headers, NewRecord};
 use crate::clock;
 
 const HAS_KEY: u8 = 1;
@@ -32,15 +32,32 @@ impl<'a> Stored<'a> {
         (flags <= 7 && (payload.is_some() || bytes.is_empty())).then_some(Self { timestamp_ms, key, payload, headers })
     }
 
+    /// Whether there are any headers.
+    pub(super) fn has_headers(&self) -> bool {
+        !self.headers.is_empty()
+    }
+
     /// The headers in order; `None` if the bytes are damaged.
     pub(super) fn headers(&self) -> Option<Vec<(String, Vec<u8>)>> {
-        let mut bytes = self.headers;
         let mut out = Vec::new();
-        while !bytes.is_empty() {
-            let name = std::str::from_utf8(take_sized(&mut bytes)?).ok()?.to_owned();
-            out.push((name, take_sized(&mut bytes)?.to_vec()));
-        }
+        self.walk(&mut |name, value| out.push((name.to_owned(), value.to_vec())))?;
         Some(out)
+    }
+
+    fn walk(&self, sink: &mut dyn FnMut(&str, &[u8])) -> Option<()> {
+        let mut bytes = self.headers;
+        while !bytes.is_empty() {
+            let name = std::str::from_utf8(take_sized(&mut bytes)?).ok()?;
+            sink(name, take_sized(&mut bytes)?);
+        }
+        Some(())
+    }
+}
+
+impl Headers for Stored<'_> {
+    fn each(&self, sink: &mut dyn FnMut(&str, &[u8])) {
+        // Keld wrote them: what cannot be read is damage, which the record's checksum in the store finds first.
+        let _ = self.walk(sink);
     }
 }
 
