@@ -2,6 +2,8 @@
 //! on both brokers.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "quarantine/breaker.rs"]
+mod breaker;
 #[path = "quarantine/commands.rs"]
 mod commands;
 mod common;
@@ -34,6 +36,7 @@ on_both! {
     replaying: what_was_refused_in_part_is_applied_only_in_that_part,
     replaying: what_is_refused_again_is_a_new_entry_that_names_the_old_one,
     replaying: an_event_that_was_cut_is_read_again_from_its_topic,
+    breaker: a_table_that_refuses_most_of_its_events_stops_and_goes_on_when_told,
     crashes: a_crash_within_a_replay_neither_loses_nor_repeats_it,
     commands: the_command_line_lists_shows_and_replays,
 }

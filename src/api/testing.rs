@@ -67,7 +67,7 @@ pub(crate) fn settings() -> Settings {
             max_lag: seconds(10),
             search_threads: 2,
         },
-        quarantine: QuarantineSettings { topic: "test-quarantine".to_owned(), max_payload: 900 << 10 },
+        quarantine: QuarantineSettings { topic: "test-quarantine".to_owned(), max_payload: 900 << 10, max_rate: 0.5 },
         tables: Vec::new(),
     }
 }

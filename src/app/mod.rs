@@ -22,7 +22,7 @@ use crate::broker::{Broker, MemberConfig};
 use crate::config::{Guarantee, MemoryPlan, Settings};
 use crate::index::{Found, IndexOptions, TableIndex};
 use crate::metrics::Metrics;
-use crate::quarantine::Replayer;
+use crate::quarantine::{Breaker, Replayer};
 use crate::query::Table;
 use crate::record::TableDef;
 use crate::runtime::Health;
@@ -234,6 +234,7 @@ fn supervisor(
             health: parts.health.clone(),
             memory: parts.memory.clone(),
             quarantine_partitions: parts.topics.quarantine_partitions,
+            breaker: Arc::new(Breaker::new(settings.quarantine.max_rate)),
             quarantine_room: parts.topics.quarantine_room(settings),
             max_record: parts.topics.max_record(&opener.table.def.name),
             ended: told.clone(),

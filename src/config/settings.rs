@@ -169,6 +169,8 @@ pub struct QuarantineSettings {
     pub topic: String,
     /// Largest payload that is kept whole (default 900 KiB); a longer one is cut and its hash kept.
     pub max_payload: u64,
+    /// Largest share of a table's events that may be refused before the table stops (default 0.5; 1: any).
+    pub max_rate: f64,
 }
 
 impl Settings {

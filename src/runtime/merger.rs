@@ -15,6 +15,7 @@ use super::inbox::{Content, Inbox, Reading};
 use super::link::Link;
 use super::overlay::Overlay;
 use crate::broker::{Broker, Consumer, GroupToken, Offset, TopicPartition};
+use crate::quarantine::Breaker;
 use crate::query::Table;
 use crate::record::Reason;
 use crate::record::decode::Decoder;
@@ -68,6 +69,7 @@ pub struct Merger {
     hurried: bool,
     lag_at: Instant,
     told_wrong_partition: bool,
+    breaker: Arc<Breaker>,
     /// Since when the broker was not asked whether it is back, while it is away.
     away: Option<Instant>,
 }
@@ -94,6 +96,8 @@ pub struct MergerParts {
     pub batch_bytes: u64,
     /// Largest stored record, bytes.
     pub max_record: usize,
+    /// The table's breaker.
+    pub breaker: Arc<Breaker>,
 }
 
 impl Merger {
@@ -124,6 +128,7 @@ impl Merger {
             hurried: false,
             lag_at: Instant::now(),
             told_wrong_partition: false,
+            breaker: parts.breaker,
             away: None,
         })
     }
@@ -134,6 +139,11 @@ impl Merger {
         while self.obey()? {
             self.follow_commits()?;
             self.publish_lag();
+            if let Some(why) = self.breaker.tripped() {
+                self.show_stopped(&why);
+                self.link.wait(POLL_WAIT);
+                continue;
+            }
             if self.overlay.bytes() > self.batch_bytes {
                 self.link.wait(POLL_WAIT);
                 continue;
@@ -309,6 +319,15 @@ impl Merger {
         };
         self.seq += 1;
         let Merges { tasks, quarantined, bytes, oldest_ms, .. } = grouping.merge(inbox, &mut self.overlay, self.seq)?;
+        let example = quarantined.last().and_then(|q| q.rejects.first()).map(ToString::to_string).unwrap_or_default();
+        let (consumed, refused) = (inbox.arrived.len() as u64, quarantined.len() as u64);
+        if let Some(why) = self.breaker.count(&self.table.def.name, consumed, refused, &example) {
+            tracing::error!("{why}");
+        }
+        if self.breaker.tripped().is_some() {
+            // Not handed over, so not committed: whoever starts again reads it again.
+            return Ok(());
+        }
         let token = self.token.clone().ok_or_else(|| Error::internal("events without a membership"))?;
         let aside: usize = quarantined.iter().map(|q| q.payload.as_ref().map_or(0, Vec::len)).sum();
         let bytes = bytes + aside as u64;
@@ -317,6 +336,13 @@ impl Merger {
         self.hurried = catching_up;
         let (seq, epoch) = (self.seq, self.epoch);
         self.send(ToCommit::Batch(Batch { seq, epoch, token, tasks, quarantined, bytes, oldest_ms, catching_up }))
+    }
+
+    /// The breaker has tripped, here or in another worker: reads see why, and nothing is read any more.
+    fn show_stopped(&self, why: &str) {
+        for task in self.tasks.values().filter(|task| *task.view.phase() == Phase::Running) {
+            task.view.set_phase(Phase::Stopped(why.to_owned()));
+        }
     }
 
     fn warn_of_misplaced(&mut self, inbox: &Inbox) {

@@ -49,6 +49,7 @@ fn bench() -> Bench {
         cache_bytes,
         batch_bytes,
         max_record,
+        breaker: Arc::new(Breaker::new(0.5)),
     };
     let shared = SharedMemory::new(&MemoryPlan::share(256 << 20, 1, 1), 1).unwrap();
     Bench { merger: Merger::new(parts).unwrap(), link, out, shared, dir }

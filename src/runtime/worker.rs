@@ -12,7 +12,7 @@ use super::link::Link;
 use super::merger::{Merger, MergerParts};
 use crate::config::{MemoryPlan, Settings};
 use crate::metrics::Metrics;
-use crate::quarantine::{Entry, Room};
+use crate::quarantine::{Breaker, Entry, Room};
 use crate::record::TableDef;
 use crate::runtime::Health;
 use crate::task::Opener;
@@ -42,6 +42,8 @@ pub struct WorkerContext {
     pub quarantine_room: Room,
     /// Largest stored record that the table's changelog takes, bytes.
     pub max_record: usize,
+    /// The table's breaker.
+    pub breaker: Arc<Breaker>,
     /// Where the end of any thread is told, with its outcome.
     pub ended: Sender<(String, Result<()>)>,
 }
@@ -76,6 +78,7 @@ impl Worker {
             cache_bytes: context.memory.record_cache / workers,
             batch_bytes: context.memory.batches / workers,
             max_record: context.max_record,
+            breaker: context.breaker.clone(),
         })?;
         let committer = Committer::new(CommitterParts {
             protocol: protocol(context),
