@@ -1,5 +1,5 @@
-//! What becomes of refused events after they were set aside: listed, shown, replayed once, over HTTP and by the command line,
-//! on both brokers.
+//! What becomes of refused events after they were set aside: listed, shown, replayed once, over HTTP and by the command line;
+//! and of misplaced ones that are sent on. On both brokers.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "quarantine/breaker.rs"]
@@ -11,6 +11,8 @@ mod common;
 mod crashes;
 #[path = "quarantine/listing.rs"]
 mod listing;
+#[path = "quarantine/repartition.rs"]
+mod repartition;
 #[path = "quarantine/replaying.rs"]
 mod replaying;
 #[path = "quarantine/scene.rs"]
@@ -38,5 +40,9 @@ on_both! {
     replaying: an_event_that_was_cut_is_read_again_from_its_topic,
     breaker: a_table_that_refuses_most_of_its_events_stops_and_goes_on_when_told,
     crashes: a_crash_within_a_replay_neither_loses_nor_repeats_it,
+    repartition: misplaced_events_are_merged_as_if_they_had_come_directly,
+    repartition: a_crash_loses_no_misplaced_event_and_repeats_none,
+    repartition: a_misplaced_event_that_is_refused_names_where_it_came_from_and_is_replayed,
+    repartition: without_it_misplaced_events_are_quarantined_and_the_first_says_what_to_do,
     commands: the_command_line_lists_shows_and_replays,
 }

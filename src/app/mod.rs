@@ -82,12 +82,11 @@ impl Parts {
         let shared = SharedMemory::new(&memory, tasks as usize)?;
         let own_ids = Arc::new(own_ids(&settings));
         let opener = |def: &Arc<TableDef>| {
-            let partitions = topics.partitions.get(&def.name).copied().unwrap_or(0);
             Ok(Opener {
                 settings: settings.clone(),
                 broker: broker.clone(),
                 shared: shared.clone(),
-                table: open_table(def, partitions, &settings, &memory, &metrics)?,
+                table: open_table(def, &topics, &settings, &memory, &metrics)?,
                 own_ids: own_ids.clone(),
                 fence: !options.audit,
                 rebuild: options.rebuild,
@@ -126,7 +125,7 @@ fn own_ids(settings: &Settings) -> BTreeSet<String> {
 
 fn open_table(
     def: &Arc<TableDef>,
-    partitions: u32,
+    topics: &topics::Topics,
     settings: &Settings,
     memory: &MemoryPlan,
     metrics: &Metrics,
@@ -152,7 +151,8 @@ fn open_table(
     }
     let table = Arc::new(Table {
         def: def.clone(),
-        partitions,
+        partitions: topics.partitions.get(&def.name).copied().unwrap_or(0),
+        repartition: topics.repartition(&def.name),
         index,
         tasks: ArcSwap::from_pointee(BTreeMap::new()),
         metrics: table_metrics,

@@ -7,7 +7,7 @@ use super::section::Section;
 use super::settings::*;
 use super::tables::{Item, TYPES, strategy_word, type_word};
 use super::words;
-use crate::record::{FieldDef, FieldType, KeyFrom, SourceDef, Strategy};
+use crate::record::{FieldDef, FieldType, KeyFrom, Partitioner, SourceDef, Strategy, TableDef};
 
 /// Properties of librdkafka that Keld sets itself, and what to do instead.
 const OWNED: &[(&str, &str)] = &[
@@ -102,6 +102,10 @@ pub(super) fn topics(all: &Section<'_>, quarantine: &Section<'_>, settings: &Set
         if own.insert(changelog, format!("the changelog of table {:?}", table.name)).is_some() {
             quarantine.wrong("topic", format!("is the changelog of table {:?}", table.name));
         }
+        let repartition = settings.repartition_topic(&table.name);
+        if own.insert(repartition, format!("for misplaced events of table {:?}", table.name)).is_some() {
+            quarantine.wrong("topic", format!("is for misplaced events of table {:?}", table.name));
+        }
     }
     for (table, section) in all.named("tables") {
         for (source, s) in section.named("sources") {
@@ -124,6 +128,13 @@ pub(super) fn table(key: &KeyFrom, sources: &[Item<'_, SourceDef>], fields: &[It
         merge_fits_type(item);
         options_fit(item);
         key_field(key, item);
+    }
+}
+
+/// Where any partition is right, no event is in the wrong one.
+pub(super) fn placement(s: &Section<'_>, def: &TableDef) {
+    if def.repartition && def.partitioner == Partitioner::Any && s.sound(&["partitioner", "repartition"]) {
+        s.wrong("repartition", "needs to know where a key belongs (set partitioner to \"murmur2\" or \"crc32\")");
     }
 }
 

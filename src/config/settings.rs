@@ -178,6 +178,10 @@ impl Settings {
     pub fn changelog_topic(&self, table: &str) -> String {
         format!("{}-{table}-changelog", self.application)
     }
+    /// The topic through which misplaced events of a table go: `<application>-<table>-repartition`.
+    pub fn repartition_topic(&self, table: &str) -> String {
+        format!("{}-{table}-repartition", self.application)
+    }
     /// The topic that says which quarantine entries were replayed: `<quarantine.topic>-replays`.
     pub fn replays_topic(&self) -> String {
         format!("{}-replays", self.quarantine.topic)

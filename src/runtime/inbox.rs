@@ -1,5 +1,6 @@
 //! What one poll brought, decoded, with the raw bytes kept for the quarantine.
 
+use super::repartition::Origin;
 use crate::broker::{Message, Offset};
 use crate::quarantine::{Replay, order};
 use crate::record::decode::{Decoder, RawEvent};
@@ -12,6 +13,8 @@ pub enum Content {
     Event(Event),
     /// Refused.
     Refused(Reject),
+    /// An event whose key belongs to this other partition, where it is sent on.
+    Misplaced(u32),
     /// A replay for another table that reads the topic: this one has had the event, at the offset where it stood first.
     Elsewhere,
 }
@@ -27,14 +30,24 @@ pub struct Reading<'a> {
     pub partitions: u32,
 }
 
+/// What is wrong with a message of the internal topic that somebody else wrote.
+const NOT_OURS: &str =
+    "a message of the internal topic without the header that Keld gives it, or of a source that is gone";
+
 /// One message, decoded or refused.
 #[derive(Debug)]
 pub struct Arrived {
     /// Partition.
     pub partition: u32,
+    /// Number of the topic it was read from: that of a source, or one past the last for the internal topic.
+    pub input: usize,
+    /// Offset behind it there.
+    pub next: Offset,
     /// Number of the source in the definition.
     pub source: usize,
-    /// Offset.
+    /// Partition of its source that it came in.
+    pub from: u32,
+    /// Offset in its source.
     pub offset: Offset,
     /// Broker timestamp, milliseconds.
     pub timestamp_ms: i64,
@@ -55,7 +68,7 @@ impl Arrived {
     pub fn event(&self) -> Option<&Event> {
         match &self.content {
             Content::Event(event) => Some(event),
-            Content::Refused(_) | Content::Elsewhere => None,
+            Content::Refused(_) | Content::Misplaced(_) | Content::Elsewhere => None,
         }
     }
 
@@ -80,20 +93,30 @@ impl Inbox {
         self.bytes.clear();
     }
 
-    /// Decodes a message of source number `source` and takes it in.
-    pub fn take(&mut self, reading: Reading<'_>, source: usize, decoder: &Decoder, m: &Message<'_>) {
-        let headers = m.owned_headers();
-        let replay = replay(reading.application, m.topic, &headers);
+    /// Decodes a message of topic number `input`, by the decoder of its source, and takes it in.
+    pub fn take(&mut self, reading: Reading<'_>, input: usize, decoders: &[Decoder], m: &Message<'_>) {
+        let mut headers = m.owned_headers();
+        let moved = input >= decoders.len();
+        let origin = if moved { Origin::take(reading.def, &mut headers) } else { None };
+        let source = origin.as_ref().map_or(if moved { 0 } else { input }, |(_, source)| *source);
+        let origin = origin.map(|(origin, _)| origin);
+        let timestamp_ms = origin.as_ref().map_or(m.timestamp_ms, |o| o.timestamp_ms);
+        let raw = RawEvent { key: m.key, payload: m.payload, timestamp_ms };
+        let replay = replay(reading.application, &reading.def.sources[source].topic, &headers);
         let (content, replay) = match replay {
+            _ if moved && origin.is_none() => (Content::Refused(not_ours()), None),
             Some(replay) if replay.table != reading.def.name => (Content::Elsewhere, None),
-            replay => (content(reading, decoder, m), replay),
+            replay => (content(reading, &decoders[source], &raw, m.partition, moved), replay),
         };
         let (key, payload) = (self.keep(m.key), self.keep(m.payload));
         self.arrived.push(Arrived {
             partition: m.partition,
+            input,
+            next: m.offset + 1,
             source,
-            offset: m.offset,
-            timestamp_ms: m.timestamp_ms,
+            from: origin.as_ref().map_or(m.partition, |o| o.partition),
+            offset: origin.as_ref().map_or(m.offset, |o| o.offset),
+            timestamp_ms,
             content,
             replay,
             key,
@@ -117,13 +140,20 @@ impl Inbox {
     }
 }
 
-fn content(reading: Reading<'_>, decoder: &Decoder, m: &Message<'_>) -> Content {
-    let raw = RawEvent { key: m.key, payload: m.payload, timestamp_ms: m.timestamp_ms };
-    let decoded = decoder.decode(reading.def, &raw);
-    match decoded.and_then(|event| placed(reading.def, reading.partitions, m.partition, event)) {
-        Ok(event) => Content::Event(event),
-        Err(reject) => Content::Refused(reject),
+fn content(reading: Reading<'_>, decoder: &Decoder, raw: &RawEvent<'_>, partition: u32, moved: bool) -> Content {
+    let event = match decoder.decode(reading.def, raw) {
+        Ok(event) => event,
+        Err(reject) => return Content::Refused(reject),
+    };
+    match reading.def.partitioner.partition(&event.key, reading.partitions) {
+        Some(belongs) if belongs != partition && reading.def.repartition && !moved => Content::Misplaced(belongs),
+        Some(belongs) if belongs != partition => Content::Refused(misplaced(reading, &event, partition, belongs)),
+        _ => Content::Event(event),
     }
+}
+
+fn not_ours() -> Reject {
+    Reject { reason: Reason::Undecodable, path: String::new(), detail: NOT_OURS.to_owned() }
 }
 
 /// The order of a replay that speaks to this application.
@@ -133,17 +163,15 @@ fn replay(application: &str, topic: &str, headers: &[(String, Vec<u8>)]) -> Opti
 }
 
 /// A key must stand in the partition where its readers look for it.
-fn placed(def: &TableDef, partitions: u32, partition: u32, event: Event) -> Result<Event, Reject> {
-    match def.partitioner.partition(&event.key, partitions) {
-        Some(belongs) if belongs != partition => Err(Reject {
-            reason: Reason::WrongPartition,
-            path: String::new(),
-            detail: format!(
-                "key {:?} belongs to partition {belongs} of {partitions} by the table's partitioner, it came in {partition}: \
-                 does the producer use another partitioner or another message key?",
-                String::from_utf8_lossy(&event.key)
-            ),
-        }),
-        _ => Ok(event),
+fn misplaced(reading: Reading<'_>, event: &Event, partition: u32, belongs: u32) -> Reject {
+    Reject {
+        reason: Reason::WrongPartition,
+        path: String::new(),
+        detail: format!(
+            "key {:?} belongs to partition {belongs} of {} by the table's partitioner, it came in {partition}: \
+             does the producer use another partitioner or another message key?",
+            String::from_utf8_lossy(&event.key),
+            reading.partitions
+        ),
     }
 }

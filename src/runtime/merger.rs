@@ -108,7 +108,7 @@ impl Merger {
             application: parts.application,
             consumer: parts.broker.consumer(&format!("{}-data", def.name))?,
             decoders: (0..def.sources.len()).map(|i| Decoder::new(&def, i)).collect(),
-            topics: def.sources.iter().map(|s| Arc::from(s.topic.as_str())).collect(),
+            topics: inputs(&parts.table),
             table: parts.table,
             broker: parts.broker,
             health: parts.health,
@@ -234,7 +234,9 @@ impl Merger {
     }
 
     fn next_of(&self, position: &Position) -> Vec<Offset> {
-        self.table.def.sources.iter().map(|s| position.next(&s.name).unwrap_or(0)).collect()
+        let sources = self.table.def.sources.iter().map(|s| position.next(&s.name).unwrap_or(0));
+        let moved = self.table.repartition.as_ref().map(|_| position.repartition.unwrap_or(0));
+        sources.chain(moved).collect()
     }
 
     /// Reads on from the read positions; whatever was prefetched is dropped.
@@ -270,14 +272,13 @@ impl Merger {
         let reading = Reading { application: &self.application, def, partitions };
         let (topics, decoders, tasks) = (&self.topics, &self.decoders, &mut self.tasks);
         self.consumer.poll(POLL_MAX, POLL_WAIT, &mut |m| {
-            let Some(source) = topics.iter().position(|t| **t == *m.topic) else { return };
+            let Some(input) = topics.iter().position(|t| **t == *m.topic) else { return };
             // Below the read position: fetched before a rollback moved it forward. Merging would be harmless, counting not.
-            let Some(next) = tasks.get_mut(&m.partition).map(|t| &mut t.next[source]).filter(|n| **n <= m.offset)
-            else {
+            let Some(next) = tasks.get_mut(&m.partition).map(|t| &mut t.next[input]).filter(|n| **n <= m.offset) else {
                 return;
             };
             *next = m.offset + 1;
-            inbox.take(reading, source, &decoders[source], &m);
+            inbox.take(reading, input, decoders, &m);
         })
     }
 
@@ -313,12 +314,14 @@ impl Merger {
         self.warn_of_misplaced(inbox);
         let grouping = Grouping {
             def: &self.table.def,
+            repartition: self.table.repartition.as_ref(),
             stores: &self.stores,
             max_record: self.max_record,
             history: &self.table.metrics.history,
         };
         self.seq += 1;
-        let Merges { tasks, quarantined, bytes, oldest_ms, .. } = grouping.merge(inbox, &mut self.overlay, self.seq)?;
+        let Merges { tasks, quarantined, misplaced, bytes, oldest_ms, .. } =
+            grouping.merge(inbox, &mut self.overlay, self.seq)?;
         let example = quarantined.last().and_then(|q| q.rejects.first()).map(ToString::to_string).unwrap_or_default();
         let (consumed, refused) = (inbox.arrived.len() as u64, quarantined.len() as u64);
         if let Some(why) = self.breaker.count(&self.table.def.name, consumed, refused, &example) {
@@ -335,7 +338,17 @@ impl Merger {
         let catching_up = self.full_polls >= BEHIND_AFTER;
         self.hurried = catching_up;
         let (seq, epoch) = (self.seq, self.epoch);
-        self.send(ToCommit::Batch(Batch { seq, epoch, token, tasks, quarantined, bytes, oldest_ms, catching_up }))
+        self.send(ToCommit::Batch(Batch {
+            seq,
+            epoch,
+            token,
+            tasks,
+            quarantined,
+            misplaced,
+            bytes,
+            oldest_ms,
+            catching_up,
+        }))
     }
 
     /// The breaker has tripped, here or in another worker: reads see why, and nothing is read any more.
@@ -349,18 +362,22 @@ impl Merger {
         if self.told_wrong_partition {
             return;
         }
+        let remedy = "is quarantined, as will be all like it: set the table's `partitioner` to what the producer uses, or \
+                      `repartition = true` to send such events on to their partition, or partitioner = \"any\"";
         let misplaced = |content: &Content| match content {
-            Content::Refused(reject) if reject.reason == Reason::WrongPartition => Some(reject.to_string()),
+            Content::Refused(reject) if reject.reason == Reason::WrongPartition => Some(format!("{remedy}; {reject}")),
+            Content::Misplaced(to) => Some(format!("is sent on to partition {to}, as will be all like it")),
             _ => None,
         };
         if let Some((a, why)) = inbox.arrived.iter().find_map(|a| Some((a, misplaced(&a.content)?))) {
             self.told_wrong_partition = true;
             let (table, topic) = (&self.table.def.name, &self.topics[a.source]);
-            tracing::error!(
-                table, %topic, partition = a.partition, offset = a.offset,
-                "an event stands in the wrong partition and is quarantined, as will be all like it: {why}; \
-                 set the table's `partitioner` to what the producer uses, or `any`"
-            );
+            let (partition, offset) = (a.from, a.offset);
+            if matches!(a.content, Content::Misplaced(_)) {
+                tracing::warn!(table, %topic, partition, offset, "an event stands in the wrong partition and {why}");
+            } else {
+                tracing::error!(table, %topic, partition, offset, "an event stands in the wrong partition and {why}");
+            }
         }
     }
 
@@ -377,6 +394,11 @@ impl Merger {
             task.view.set_lag(self.topics.iter().filter_map(of).collect());
         }
     }
+}
+
+/// The topics that a table reads: those of its sources by their number, then the internal one, if it has one.
+fn inputs(table: &Table) -> Vec<Arc<str>> {
+    table.def.sources.iter().map(|s| s.topic.as_str().into()).chain(table.repartition.clone()).collect()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod inbox;
 pub mod link;
 pub mod merger;
 pub mod overlay;
+pub mod repartition;
 pub mod supervisor;
 pub mod worker;
 

@@ -124,7 +124,9 @@ impl Opener {
         for (source, start) in starts.iter().filter(|(_, s)| s.gap > 0) {
             tracing::warn!(task = name, source, events = start.gap, "retention took events before they were read");
         }
-        let position = plan::position(&self.table.def, stored, &starts, writer);
+        let moved = self.repartition_start(&name, partition, stored.as_ref(), on_gap)?;
+        let mut position = plan::position(&self.table.def, stored, &starts, writer);
+        position.repartition = moved;
         let sources = source_positions(&self.table.def, &position);
         let feed =
             IndexFeed { index: &self.table.index, store: &store, partition, changelog: store.changelog()?, sources };
@@ -186,6 +188,20 @@ impl Opener {
             }
         }
         Ok(())
+    }
+
+    /// Where the internal topic for misplaced events continues, if the table has one.
+    fn repartition_start(
+        &self,
+        name: &str,
+        partition: u32,
+        stored: Option<&Position>,
+        on_gap: OnGap,
+    ) -> Result<Option<Offset>> {
+        let Some(topic) = &self.table.repartition else { return Ok(stored.and_then(|p| p.repartition)) };
+        let log = self.broker.watermarks(&TopicPartition::new(topic.clone(), partition))?;
+        let start = plan::start(name, topic, stored.and_then(|p| p.repartition), log, on_gap)?;
+        Ok(Some(start.next))
     }
 
     fn source_logs(&self, partition: u32) -> Result<BTreeMap<String, Watermarks>> {
