@@ -22,6 +22,9 @@ pub const POINTS: &[&str] = &[
     "index.3_committed",
     "index.4_published",
     "index.5_live_built",
+    "replay.1_produced",
+    "replay.2_drained",
+    "replay.3_committed",
 ];
 
 struct Armed {

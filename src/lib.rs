@@ -8,7 +8,7 @@
 //! 1. A producer appends it to a partition of a source topic ([`broker`]).
 //! 2. A worker's merge thread polls it ([`runtime`]).
 //! 3. It is decoded into an event of its table: key, version, field values ([`record::decode`]).
-//! 4. What cannot be decoded, typed or placed is set aside for the quarantine topic, never dropped.
+//! 4. What cannot be decoded, typed or placed is set aside for the quarantine topic, never dropped ([`quarantine`]).
 //! 5. The current record of its key is looked up: overlay, cache, store ([`task`], [`store`]).
 //! 6. The event is merged into it by a pure function ([`mod@record::merge`]).
 //! 7. The changed record joins the batch; the overlay shows it to the events that follow.
@@ -31,6 +31,7 @@ pub mod error;
 pub mod fault;
 pub mod index;
 pub mod metrics;
+pub mod quarantine;
 pub mod query;
 pub mod record;
 pub mod registry;

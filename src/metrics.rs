@@ -102,6 +102,8 @@ pub struct Metrics {
     pub id_conflicts: Family<TableLabel, Counter>,
     /// Unread source records.
     pub lag: Family<TaskLabels, Gauge>,
+    /// Whether a table has stopped for a reason that needs a person: 0 or 1.
+    pub stopped: Family<TableLabel, Gauge>,
     /// Bytes of a task's store on disk.
     pub store_bytes: Family<TaskLabels, Gauge>,
     /// Documents of a table's index.
@@ -164,6 +166,7 @@ impl Metrics {
             evicted: family!("evicted_members", "Members pushed out by limits", Family::default()),
             id_conflicts: family!("event_id_conflicts", "Event ids seen again with other content", Family::default()),
             lag: family!("lag_events", "Unread source records", Family::default()),
+            stopped: family!("table_stopped", "Whether a table has stopped and needs a person", Family::default()),
             store_bytes: family!("store_bytes", "Bytes of a store on disk", Family::default()),
             index_documents: family!("index_documents", "Documents of an index", Family::default()),
             index_segments: family!("index_segments", "Segments of an index", Family::default()),

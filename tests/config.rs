@@ -278,6 +278,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
     assert_eq!((s.broker.kind, s.broker.default_partitions, s.memory_budget), (BrokerKind::Local, 4, 1 << 30));
     assert_eq!((s.processing.min_gap, s.processing.commit_bytes), (Duration::from_millis(20), 16 << 20));
     assert_eq!((s.quarantine.topic.as_str(), s.quarantine.max_payload), ("shop-quarantine", 921_600));
+    assert!((s.quarantine.max_rate - 0.5).abs() < f64::EPSILON);
     assert_eq!((s.topics.create, s.topics.create_sources, s.topics.replication), (true, true, -1));
     assert_eq!(s.changelog_topic("products"), "shop-products-changelog");
     let table = &s.tables[0];

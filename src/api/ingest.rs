@@ -131,7 +131,7 @@ pub(crate) async fn append(
 }
 
 /// Whether events may be appended here, and by this caller: a page of another site that the user happens to visit may not.
-fn allowed(ingest: bool, headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn allowed(ingest: bool, headers: &HeaderMap) -> Result<(), Problem> {
     if !ingest {
         let advice = "produce to the topic directly, or set `api.ingest = true`";
         return Err(Problem::new(Reason::Forbidden, "appending events over HTTP is switched off", advice));

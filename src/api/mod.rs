@@ -15,6 +15,8 @@ mod pool;
 mod position;
 mod problem;
 #[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]
+mod quarantine;
+#[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]
 mod records;
 #[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]
 mod search;
@@ -32,6 +34,7 @@ use std::sync::Arc;
 use crate::broker::{Appender, Broker};
 use crate::config::{MemoryPlan, Settings};
 use crate::metrics::Metrics;
+use crate::quarantine::Replayer;
 use crate::query::Table;
 use crate::runtime::Health;
 
@@ -48,6 +51,8 @@ pub struct ApiState {
     pub broker: Arc<dyn Broker>,
     /// Appends clients' events.
     pub appender: Arc<dyn Appender>,
+    /// Finds and replays quarantined events.
+    pub replayer: Arc<Replayer>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// State of the process.

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::context::Context;
 use super::params::Params;
 use super::problem::{Problem, ProblemBody, Reason};
-use super::{ingest, operation, records, search, status, tables};
+use super::{ingest, operation, quarantine, records, search, status, tables};
 
 /// The frame that the handlers' descriptions are put into.
 #[derive(OpenApi)]
@@ -30,6 +30,7 @@ use super::{ingest, operation, records, search, status, tables};
         (name = "records", description = "Reads by key"),
         (name = "search", description = "Reads by content"),
         (name = "events", description = "Events in"),
+        (name = "quarantine", description = "Events that were refused"),
         (name = "operation", description = "How this instance is")
     )
 )]
@@ -67,6 +68,9 @@ pub(crate) fn routes() -> (axum::Router<Context>, utoipa::openapi::OpenApi) {
         .route("/v1/tables/{table}/records/get", axum::routing::get(records::get_named_get))
         .routes(routes!(search::by_url, search::by_body))
         .routes(routes!(ingest::append))
+        .routes(routes!(quarantine::list))
+        .routes(routes!(quarantine::get))
+        .routes(routes!(quarantine::replay))
         .routes(routes!(status::status))
         .routes(routes!(operation::live))
         .routes(routes!(operation::ready))

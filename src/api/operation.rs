@@ -107,6 +107,8 @@ fn update_gauges(state: &ApiState) {
         metrics.index_documents.get_or_create(&label).set(signed(index.documents));
         metrics.index_segments.get_or_create(&label).set(signed(index.segments));
         metrics.index_bytes.get_or_create(&label).set(signed(index.bytes));
+        let stopped = table.tasks().values().any(|view| matches!(&*view.phase(), Phase::Stopped(_)));
+        metrics.stopped.get_or_create(&label).set(i64::from(stopped));
         for view in table.tasks().values() {
             let labels = TaskLabels { table: name.clone(), partition: view.partition };
             metrics.lag.get_or_create(&labels).set(view.lag().values().sum());

@@ -133,6 +133,14 @@ impl Params {
         }
     }
 
+    /// `true` or `false`.
+    pub(crate) fn switch(&mut self, name: &'static str) -> Result<Option<bool>, Problem> {
+        let expected = "`true` or `false`";
+        let Some(value) = self.one(name, expected)? else { return Ok(None) };
+        let found = value.as_bool().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
+        found.map(Some).ok_or_else(|| Problem::parameter(name, format_args!("found {}", short(&value)), expected))
+    }
+
     /// A positive span of time such as `500ms` or `2s`.
     pub(crate) fn duration(&mut self, name: &'static str) -> Result<Option<Duration>, Problem> {
         let expected = "a span of time above zero, such as `500ms` or `2s`";
@@ -196,14 +204,15 @@ mod tests {
     #[test]
     fn url_and_body_say_the_same() {
         for mut p in [
-            url("q=a%20b&filter=x:1&filter=y:2,3&sort=-p,t&limit=7&timeout=500ms"),
-            body(r#"{"q":"a b","filter":["x:1","y:2,3"],"sort":["-p","t"],"limit":7,"timeout":"500ms"}"#),
+            url("q=a%20b&filter=x:1&filter=y:2,3&sort=-p,t&limit=7&timeout=500ms&dry=true"),
+            body(r#"{"q":"a b","filter":["x:1","y:2,3"],"sort":["-p","t"],"limit":7,"timeout":"500ms","dry":true}"#),
         ] {
             assert_eq!(p.text("q").unwrap().as_deref(), Some("a b"));
             assert_eq!(p.list("filter").unwrap().unwrap(), ["x:1", "y:2,3"]);
             assert_eq!(p.commas("sort").unwrap().unwrap(), ["-p", "t"]);
             assert_eq!(p.integer("limit", 1..=10).unwrap(), Some(7));
             assert_eq!(p.duration("timeout").unwrap(), Some(Duration::from_millis(500)));
+            assert_eq!(p.switch("dry").unwrap(), Some(true));
             assert_eq!(p.text("absent").unwrap(), None);
             p.finish().unwrap();
         }
@@ -216,6 +225,7 @@ mod tests {
             (url("limit=-1").integer("limit", 1..=10).unwrap_err(), "limit", "a whole number from 1 to 10"),
             (body(r#"{"limit":1.5}"#).integer("limit", 1..=10).unwrap_err(), "limit", "a whole number from 1 to 10"),
             (body(r#"{"q":5}"#).text("q").unwrap_err(), "q", "a text"),
+            (url("dry=yes").switch("dry").unwrap_err(), "dry", "`true` or `false`"),
             (url("q=a&q=b").text("q").unwrap_err(), "q", "one text"),
             (body(r#"{"filter":[1]}"#).list("filter").unwrap_err(), "filter", "a list of texts"),
             (url("sort=a,,b").commas("sort").unwrap_err(), "sort", "items separated by single commas"),

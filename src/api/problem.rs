@@ -26,6 +26,8 @@ pub(crate) enum Reason {
     NoSuchRecord,
     /// No table reads this topic.
     NoSuchTopic,
+    /// No such entry in the quarantine.
+    NoSuchEntry,
     /// The path exists, but not for this method.
     MethodNotAllowed,
     /// The body is larger than `api.max_body`.
@@ -58,7 +60,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// Every reason, for the documentation and its tests.
-    pub(crate) const ALL: [Reason; 21] = [
+    pub(crate) const ALL: [Reason; 22] = [
         Reason::BadRequest,
         Reason::BadEvents,
         Reason::Forbidden,
@@ -66,6 +68,7 @@ impl Reason {
         Reason::NoSuchTable,
         Reason::NoSuchRecord,
         Reason::NoSuchTopic,
+        Reason::NoSuchEntry,
         Reason::MethodNotAllowed,
         Reason::TooLarge,
         Reason::TooManyRequests,
@@ -92,6 +95,7 @@ impl Reason {
             Reason::NoSuchTable => ("no_such_table", 404, "There is no such table"),
             Reason::NoSuchRecord => ("no_such_record", 404, "There is no such record"),
             Reason::NoSuchTopic => ("no_such_topic", 404, "No table reads this topic"),
+            Reason::NoSuchEntry => ("no_such_entry", 404, "There is no such entry in the quarantine"),
             Reason::MethodNotAllowed => ("method_not_allowed", 405, "This path does not take this method"),
             Reason::TooLarge => ("too_large", 413, "The body is too large"),
             Reason::TooManyRequests => ("too_many_requests", 429, "Too many requests at a time"),

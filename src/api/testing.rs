@@ -15,6 +15,7 @@ use crate::broker::{
 };
 use crate::config::*;
 use crate::metrics::Metrics;
+use crate::quarantine::Replayer;
 use crate::{Error, Kind, Result};
 
 /// Settings with the defaults of the reference.
@@ -67,16 +68,18 @@ pub(crate) fn settings() -> Settings {
             search_threads: 2,
         },
         schema_registry: None,
-        quarantine: QuarantineSettings { topic: "test-quarantine".to_owned(), max_payload: 900 << 10 },
+        quarantine: QuarantineSettings { topic: "test-quarantine".to_owned(), max_payload: 900 << 10, max_rate: 0.5 },
         tables: Vec::new(),
     }
 }
 
 /// A state without tables.
 pub(crate) fn state(settings: Settings) -> ApiState {
+    let settings = Arc::new(settings);
     ApiState {
         memory: Arc::new(MemoryPlan::share(settings.memory_budget, 1, 1)),
-        settings: Arc::new(settings),
+        replayer: Arc::new(Replayer::new(settings.clone(), Arc::new(NoBroker), 1)),
+        settings,
         tables: Arc::default(),
         broker: Arc::new(NoBroker),
         appender: Arc::new(NoBroker),

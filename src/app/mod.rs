@@ -22,6 +22,7 @@ use crate::broker::{Broker, MemberConfig};
 use crate::config::{Guarantee, MemoryPlan, Settings};
 use crate::index::{Found, IndexOptions, TableIndex};
 use crate::metrics::Metrics;
+use crate::quarantine::{Breaker, Replayer};
 use crate::query::Table;
 use crate::record::TableDef;
 use crate::registry::Registry;
@@ -82,12 +83,11 @@ impl Parts {
         let shared = SharedMemory::new(&memory, tasks as usize)?;
         let own_ids = Arc::new(own_ids(&settings));
         let opener = |def: &Arc<TableDef>| {
-            let partitions = topics.partitions.get(&def.name).copied().unwrap_or(0);
             Ok(Opener {
                 settings: settings.clone(),
                 broker: broker.clone(),
                 shared: shared.clone(),
-                table: open_table(def, partitions, &settings, &memory, &metrics)?,
+                table: open_table(def, &topics, &settings, &memory, &metrics)?,
                 own_ids: own_ids.clone(),
                 fence: !options.audit,
                 rebuild: options.rebuild,
@@ -132,7 +132,7 @@ fn own_ids(settings: &Settings) -> BTreeSet<String> {
 
 fn open_table(
     def: &Arc<TableDef>,
-    partitions: u32,
+    topics: &topics::Topics,
     settings: &Settings,
     memory: &MemoryPlan,
     metrics: &Metrics,
@@ -158,7 +158,8 @@ fn open_table(
     }
     let table = Arc::new(Table {
         def: def.clone(),
-        partitions,
+        partitions: topics.partitions.get(&def.name).copied().unwrap_or(0),
+        repartition: topics.repartition(&def.name),
         index,
         tasks: ArcSwap::from_pointee(BTreeMap::new()),
         metrics: table_metrics,
@@ -211,6 +212,11 @@ pub fn start(settings: Settings, options: StartOptions) -> Result<Running> {
         tables: Arc::new(parts.tables()),
         broker: parts.broker.clone(),
         appender: parts.broker.appender()?,
+        replayer: Arc::new(Replayer::new(
+            parts.settings.clone(),
+            parts.broker.clone(),
+            parts.topics.quarantine_partitions,
+        )),
         metrics: parts.metrics.clone(),
         health: parts.health.clone(),
     };
@@ -241,6 +247,8 @@ fn supervisor(
             health: parts.health.clone(),
             memory: parts.memory.clone(),
             quarantine_partitions: parts.topics.quarantine_partitions,
+            breaker: Arc::new(Breaker::new(settings.quarantine.max_rate)),
+            quarantine_room: parts.topics.quarantine_room(settings),
             max_record: parts.topics.max_record(&opener.table.def.name),
             registry: registry.clone(),
             ended: told.clone(),

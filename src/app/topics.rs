@@ -1,9 +1,11 @@
 //! The topics that the tables need: there, made, or refused with what would have been made.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::broker::{Broker, TopicInfo, TopicSpec};
 use crate::config::{BrokerKind, Settings};
+use crate::quarantine::Room;
 use crate::record::TableDef;
 use crate::{Error, Result};
 
@@ -21,7 +23,10 @@ pub(super) struct Topics {
     pub(super) partitions: BTreeMap<String, u32>,
     /// Partitions of the quarantine topic.
     pub(super) quarantine_partitions: u32,
+    quarantine_max_message: u64,
     max_message: BTreeMap<String, u64>,
+    /// Tables with an internal topic for misplaced events.
+    repartition: BTreeMap<String, Arc<str>>,
 }
 
 impl Topics {
@@ -30,6 +35,16 @@ impl Topics {
         let most = self.max_message.get(table).copied().unwrap_or(DEFAULT_MAX_MESSAGE);
         usize::try_from(most.saturating_sub(RECORD_OVERHEAD)).unwrap_or(usize::MAX)
     }
+
+    /// The internal topic for misplaced events of a table, if it has one.
+    pub(super) fn repartition(&self, table: &str) -> Option<Arc<str>> {
+        self.repartition.get(table).cloned()
+    }
+
+    /// What the parts of a quarantine entry may take.
+    pub(super) fn quarantine_room(&self, settings: &Settings) -> Room {
+        Room::new(settings.quarantine.max_payload, self.quarantine_max_message)
+    }
 }
 
 /// Checks or makes every topic of the application. An audit makes nothing.
@@ -37,12 +52,19 @@ pub(super) fn ensure(settings: &Settings, broker: &dyn Broker, audit: bool) -> R
     let mut topics = Topics::default();
     for def in &settings.tables {
         let partitions = sources(settings, broker, def, audit)?;
+        if let Some(topic) = repartition(settings, broker, def, partitions, audit)? {
+            topics.repartition.insert(def.name.clone(), topic);
+        }
         let changelog = changelog(settings, broker, def, partitions, audit)?;
         topics.partitions.insert(def.name.clone(), partitions);
         topics.max_message.insert(def.name.clone(), changelog.max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE));
     }
     let quarantine = require(settings, broker, &quarantine_spec(settings), settings.topics.create && !audit)?;
     topics.quarantine_partitions = quarantine.partitions;
+    topics.quarantine_max_message = quarantine.max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE);
+    if !audit {
+        require(settings, broker, &replays_spec(settings), settings.topics.create)?;
+    }
     Ok(topics)
 }
 
@@ -74,6 +96,49 @@ fn sources(settings: &Settings, broker: &dyn Broker, def: &TableDef, audit: bool
         .advise("give them the same number of partitions"));
     }
     distinct.first().copied().ok_or_else(|| Error::refused(format!("table {:?} has no source", def.name)))
+}
+
+/// The internal topic for misplaced events: made where the table sends events through it, read where it is there.
+fn repartition(
+    settings: &Settings,
+    broker: &dyn Broker,
+    def: &TableDef,
+    partitions: u32,
+    audit: bool,
+) -> Result<Option<Arc<str>>> {
+    let largest = def.sources.iter().map(|s| Ok(broker.topic(&s.topic)?.and_then(|info| info.max_message_bytes)));
+    let largest = largest.collect::<Result<Vec<_>>>()?.into_iter().flatten().max().unwrap_or(DEFAULT_MAX_MESSAGE);
+    let spec = repartition_spec(settings, &def.name, partitions, largest + RECORD_OVERHEAD);
+    let info = match broker.topic(&spec.name)? {
+        Some(info) => info,
+        None if def.repartition => require(settings, broker, &spec, settings.topics.create && !audit)?,
+        None => return Ok(None),
+    };
+    let fits = info.max_message_bytes.is_none_or(|most| most >= largest);
+    if info.partitions != partitions || !fits {
+        return Err(Error::refused(format!(
+            "the topic {} for misplaced events of table {:?} has {} partitions and takes messages of {:?} bytes",
+            spec.name, def.name, info.partitions, info.max_message_bytes
+        ))
+        .advise(format!("it needs {}", describe(&spec))));
+    }
+    Ok(Some(spec.name.into()))
+}
+
+fn repartition_spec(settings: &Settings, table: &str, partitions: u32, max_message: u64) -> TopicSpec {
+    let own = [
+        // Whoever is off for longer finds a gap, as in a source.
+        ("retention.ms", "604800000".to_owned()),
+        // An event of any size that a source takes must pass, with one header more.
+        ("max.message.bytes", max_message.to_string()),
+    ];
+    TopicSpec {
+        name: settings.repartition_topic(table),
+        partitions,
+        replication: settings.topics.replication,
+        compacted: false,
+        settings: own.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+    }
 }
 
 fn changelog(
@@ -122,6 +187,17 @@ fn quarantine_spec(settings: &Settings) -> TopicSpec {
         compacted: false,
         // Kept until somebody has looked.
         settings: BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]),
+    }
+}
+
+/// The marks of replayed entries: kept for ever, or an entry could be replayed again.
+fn replays_spec(settings: &Settings) -> TopicSpec {
+    TopicSpec {
+        name: settings.replays_topic(),
+        partitions: 1,
+        replication: settings.topics.replication,
+        compacted: true,
+        settings: BTreeMap::new(),
     }
 }
 

@@ -62,6 +62,15 @@ pub struct Message<'a> {
     pub headers: &'a dyn Headers,
 }
 
+impl Message<'_> {
+    /// The headers, copied, in order; one without a value has an empty one.
+    pub fn owned_headers(&self) -> Vec<(String, Vec<u8>)> {
+        let mut all = Vec::new();
+        self.headers.visit(&mut |name, value| all.push((name.to_owned(), value.unwrap_or_default().to_vec())));
+        all
+    }
+}
+
 /// A record to be written.
 #[derive(Clone, Debug, Default)]
 pub struct NewRecord {

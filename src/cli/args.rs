@@ -49,6 +49,8 @@ pub enum Command {
     Ingest(IngestArgs),
     /// Compare store, changelog and index of a stopped instance; changes nothing
     Verify(VerifyArgs),
+    /// List, show and replay events that a running instance refused
+    Quarantine(QuarantineArgs),
 }
 
 /// Logging, for every command.
@@ -198,6 +200,87 @@ pub struct VerifyArgs {
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `keld quarantine`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Events that could not be read, typed, placed or judged are kept in the quarantine topic, whole and with the \
+                  reason. Once the reason is gone (a field's type, a partitioner, a window was set right and the instance was \
+                  restarted), replay them: each is written to its topic again and processed like any other event, once only. \
+                  On a terminal the answers are tables; in a pipe, one JSON object a line.",
+    after_help = "Examples:\n  \
+        keld quarantine list --since 1h                       what was refused in the last hour\n  \
+        keld quarantine list --reason wrong_type | jq .error  for programs\n  \
+        keld quarantine show 2-17                             one entry, with its whole payload\n  \
+        keld quarantine replay --reason wrong_type --dry-run  what would be replayed?\n  \
+        keld quarantine replay --reason wrong_type            replay it, each entry once",
+    arg_required_else_help = true
+)]
+pub struct QuarantineArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: QuarantineCommand,
+    /// Address of any running instance
+    #[arg(long, global = true, env = "KELD_URL", default_value = "http://127.0.0.1:7070", value_name = "URL")]
+    pub url: String,
+}
+
+/// What to do with the quarantine.
+#[derive(Debug, Subcommand)]
+pub enum QuarantineCommand {
+    /// List refused events, the newest first
+    List(QuarantineListArgs),
+    /// Show one refused event whole
+    Show {
+        /// The entry, as the list shows it
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Write refused events to their topics again, each once; what was refused in part is applied only in that part
+    Replay(QuarantineReplayArgs),
+}
+
+/// Which entries.
+#[derive(Debug, Default, Args)]
+pub struct QuarantineFilter {
+    /// Only this table
+    #[arg(long, value_name = "TABLE")]
+    pub table: Option<String>,
+    /// Only this reason, such as wrong_type
+    #[arg(long, value_name = "REASON")]
+    pub reason: Option<String>,
+    /// Only what was set aside since: a span (2h: that long ago), or a time such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// Only what was set aside before; as --since
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+}
+
+/// `keld quarantine list`
+#[derive(Debug, Args)]
+pub struct QuarantineListArgs {
+    /// Which.
+    #[command(flatten)]
+    pub filter: QuarantineFilter,
+    /// Most entries
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub limit: usize,
+}
+
+/// `keld quarantine replay`
+#[derive(Debug, Args)]
+pub struct QuarantineReplayArgs {
+    /// These entries, as the list shows them
+    #[arg(value_name = "ID", conflicts_with_all = ["table", "reason", "since", "until"])]
+    pub ids: Vec<String>,
+    /// Which.
+    #[command(flatten)]
+    pub filter: QuarantineFilter,
+    /// Say what would be replayed, and replay nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[cfg(test)]

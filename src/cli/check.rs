@@ -115,8 +115,12 @@ fn topics(s: &Settings, style: Style) -> String {
     let mut all: Vec<_> = sources.into_iter().map(|name| row(name, "source", s.topics.create_sources)).collect();
     for def in &s.tables {
         all.push(row(&s.changelog_topic(&def.name), "changelog, compacted", s.topics.create));
+        if def.repartition {
+            all.push(row(&s.repartition_topic(&def.name), "misplaced events", s.topics.create));
+        }
     }
     all.push(row(&s.quarantine.topic, "quarantine", s.topics.create));
+    all.push(row(&s.replays_topic(), "what was replayed, compacted", s.topics.create));
     format!("\n{}\n{}", style.paint(Ink::Bold, "topics"), rows(&all))
 }
 

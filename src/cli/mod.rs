@@ -4,6 +4,7 @@ pub mod args;
 pub mod check;
 pub mod demo;
 pub mod ingest;
+pub mod quarantine;
 pub mod run;
 pub mod signals;
 pub mod style;
@@ -11,7 +12,9 @@ pub mod verify;
 
 use std::process::ExitCode;
 
-pub use args::{CheckArgs, Cli, Command, ConfigArgs, DemoArgs, IngestArgs, LogArgs, RunArgs, VerifyArgs};
+pub use args::{
+    CheckArgs, Cli, Command, ConfigArgs, DemoArgs, IngestArgs, LogArgs, QuarantineArgs, RunArgs, VerifyArgs,
+};
 use clap::Parser;
 
 use crate::{Error, Result, telemetry};
@@ -41,6 +44,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Check(args) => check::run(&args),
         Command::Ingest(args) => ingest::run(&args),
         Command::Verify(args) => verify::run(args),
+        Command::Quarantine(args) => quarantine::run(&args),
     }
 }
 

@@ -4,8 +4,16 @@ use super::mistakes::{Mistakes, Origin};
 use super::tree::{self, Members};
 
 /// Variables that are Keld's but say nothing about the configuration.
-const OTHER: &[&str] =
-    &["KELD_FAULT", "KELD_LOG", "KELD_LOG_FORMAT", "KELD_CACHE", "KELD_CONFIG", "KELD_PEERS", "KELD_WORKLOADS"];
+const OTHER: &[&str] = &[
+    "KELD_FAULT",
+    "KELD_LOG",
+    "KELD_LOG_FORMAT",
+    "KELD_CACHE",
+    "KELD_CONFIG",
+    "KELD_PEERS",
+    "KELD_URL",
+    "KELD_WORKLOADS",
+];
 /// The same, by how they start.
 const OTHER_STARTS: &[&str] = &["KELD_KAFKA_", "KELD_LAW_", "KELD_TEST_"];
 

@@ -59,6 +59,18 @@ where
     }
 }
 
+/// A share: above 0 and at most 1.
+pub(super) fn share(node: &Node) -> Parsed<f64> {
+    let found = match &node.data {
+        Data::Float(x) => Some(*x),
+        Data::Int(1) => Some(1.0),
+        Data::Loose(t) => t.parse().ok(),
+        _ => None,
+    };
+    let expected = || format!("expected a share above 0 and at most 1, such as 0.5, found {}", node.describe());
+    found.filter(|x| *x > 0.0 && *x <= 1.0).ok_or_else(expected)
+}
+
 /// As `inner`, or the text `auto` for what Keld would choose itself.
 pub(super) fn or_auto<T: Clone>(auto: T, inner: impl Fn(&Node) -> Parsed<T>) -> impl Fn(&Node) -> Parsed<T> {
     move |node| match &node.data {

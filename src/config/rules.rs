@@ -8,7 +8,7 @@ use super::settings::*;
 use super::tables::{Item, TYPES, strategy_word, type_word};
 use super::words;
 use crate::record::{
-    Encoding, FieldDef, FieldType, Input, KeyFrom, Path, Shape, SourceDef, Strategy, TableDef, VersionFrom,
+    Encoding, FieldDef, FieldType, Input, KeyFrom, Partitioner, Path, Shape, SourceDef, Strategy, TableDef, VersionFrom,
 };
 
 /// Properties of librdkafka that Keld sets itself, and what to do instead.
@@ -89,7 +89,10 @@ pub(super) fn memory(all: &Section<'_>, s: &Section<'_>, settings: &Settings) {
 
 /// Topics that Keld writes must have legal names, and nobody may take them for sources.
 pub(super) fn topics(all: &Section<'_>, quarantine: &Section<'_>, settings: &Settings) {
-    let mut own = BTreeMap::from([(settings.quarantine.topic.clone(), "the quarantine".to_owned())]);
+    let mut own = BTreeMap::from([
+        (settings.quarantine.topic.clone(), "the quarantine".to_owned()),
+        (settings.replays_topic(), "the list of replayed events".to_owned()),
+    ]);
     for table in &settings.tables {
         let changelog = settings.changelog_topic(&table.name);
         if all.sound(&["application"])
@@ -100,6 +103,10 @@ pub(super) fn topics(all: &Section<'_>, quarantine: &Section<'_>, settings: &Set
         }
         if own.insert(changelog, format!("the changelog of table {:?}", table.name)).is_some() {
             quarantine.wrong("topic", format!("is the changelog of table {:?}", table.name));
+        }
+        let repartition = settings.repartition_topic(&table.name);
+        if own.insert(repartition, format!("for misplaced events of table {:?}", table.name)).is_some() {
+            quarantine.wrong("topic", format!("is for misplaced events of table {:?}", table.name));
         }
     }
     for (table, section) in all.named("tables") {
@@ -136,6 +143,13 @@ pub(super) fn table(key: &KeyFrom, sources: &[Item<'_, SourceDef>], fields: &[It
         merge_fits_type(item);
         options_fit(item);
         key_field(key, item);
+    }
+}
+
+/// Where any partition is right, no event is in the wrong one.
+pub(super) fn placement(s: &Section<'_>, def: &TableDef) {
+    if def.repartition && def.partitioner == Partitioner::Any && s.sound(&["partitioner", "repartition"]) {
+        s.wrong("repartition", "needs to know where a key belongs (set partitioner to \"murmur2\" or \"crc32\")");
     }
 }
 

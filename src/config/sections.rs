@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::mistakes::Mistakes;
-use super::parse::{choice, duration, name, or_auto, scalar, size, switch, text, topic, whole};
+use super::parse::{choice, duration, name, or_auto, scalar, share, size, switch, text, topic, whole};
 use super::section::{Parsed, Section};
 use super::settings::*;
 use super::tree::{Data, Members, Node};
@@ -241,5 +241,6 @@ fn quarantine(s: &Section<'_>, application: &str) -> QuarantineSettings {
     QuarantineSettings {
         topic: s.or("topic", format!("{application}-quarantine"), topic),
         max_payload: s.or("max_payload", 900 * KIB, size(KIB..=64 * MIB)),
+        max_rate: s.or("max_rate", 0.5, share),
     }
 }

@@ -171,6 +171,8 @@ pub struct QuarantineSettings {
     pub topic: String,
     /// Largest payload that is kept whole (default 900 KiB); a longer one is cut and its hash kept.
     pub max_payload: u64,
+    /// Largest share of a table's events that may be refused before the table stops (default 0.5; 1: any).
+    pub max_rate: f64,
 }
 
 /// `[schema_registry]`
@@ -211,6 +213,14 @@ impl Settings {
     /// The changelog topic of a table: `<application>-<table>-changelog`.
     pub fn changelog_topic(&self, table: &str) -> String {
         format!("{}-{table}-changelog", self.application)
+    }
+    /// The topic through which misplaced events of a table go: `<application>-<table>-repartition`.
+    pub fn repartition_topic(&self, table: &str) -> String {
+        format!("{}-{table}-repartition", self.application)
+    }
+    /// The topic that says which quarantine entries were replayed: `<quarantine.topic>-replays`.
+    pub fn replays_topic(&self) -> String {
+        format!("{}-replays", self.quarantine.topic)
     }
     /// The transactional id of a table's worker: `<application>-<instance>-<table>-<worker>`.
     pub fn transactional_id(&self, table: &str, worker: usize) -> String {

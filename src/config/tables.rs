@@ -111,11 +111,13 @@ fn table(name: &str, s: Section<'_>) -> TableDef {
         dynamic: s.or("dynamic", Dynamic::Store, choice("choice", &dynamics)),
         window: window(s.sub("window"), &sources),
         partitioner: s.or("partitioner", Partitioner::Murmur2, choice("partitioner", &partitioners)),
+        repartition: s.or("repartition", false, switch),
         max_depth: s.or("max_depth", 64, whole(1..=256)),
         sources: sources.iter().map(|item| item.def.clone()).collect(),
         fields: fields.iter().map(|item| item.def.clone()).collect(),
     };
     rules::table(&def.key, &sources, &fields);
+    rules::placement(&s, &def);
     sources.into_iter().for_each(|item| item.section.finish());
     fields.into_iter().for_each(|item| item.section.finish());
     s.finish();

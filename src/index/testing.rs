@@ -69,6 +69,7 @@ pub(crate) fn def() -> TableDef {
         partitioner: Partitioner::Murmur2,
         sources: vec![source()],
         fields,
+        repartition: false,
         max_depth: 32,
     }
 }

@@ -17,6 +17,9 @@ pub struct Table {
     pub def: Arc<TableDef>,
     /// Partitions of the table: those of each of its sources.
     pub partitions: u32,
+    /// Internal topic that misplaced events come through, where there is one: it is read to its end also when the table does
+    /// not send events through it any more.
+    pub repartition: Option<Arc<str>>,
     /// Index over all tasks of the table on this instance.
     pub index: Arc<TableIndex>,
     /// Tasks on this instance, by partition.

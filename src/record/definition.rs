@@ -78,6 +78,8 @@ pub struct TableDef {
     pub window: Window,
     /// How producers choose the partition of a key.
     pub partitioner: Partitioner,
+    /// Whether events whose key belongs to another partition are sent on to it, instead of being quarantined.
+    pub repartition: bool,
     /// Sources, ordered by name.
     pub sources: Vec<SourceDef>,
     /// Declared fields, ordered by name. Names and ids are unique.

@@ -152,6 +152,11 @@ impl Journal {
         }
     }
 
+    /// Folds a contribution outside the window into the base; what it may be a duplicate of, nobody can tell any more.
+    pub(super) fn fold_in(&mut self, entry: &Entry, fields: &[(u32, FieldState)]) {
+        fold(&mut self.base, entry, fields);
+    }
+
     /// Drops the base's part of a field if a null at `version` covers it all. True if it covers only some of it, which
     /// cannot be taken out any more.
     pub(super) fn clear(&mut self, field: u32, version: Version) -> bool {

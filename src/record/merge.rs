@@ -18,6 +18,8 @@ pub struct Merged {
     pub changed: bool,
     /// Parts that were refused, when the outcome is [`Outcome::Quarantined`].
     pub rejects: Vec<Reject>,
+    /// Ids of the fields that were refused where the rest of the event was merged; empty where all of it was refused.
+    pub refused: Vec<u32>,
     /// Deletes and nulls that came later than the window: what they cover in part was folded already and stays.
     pub window_misses: u32,
     /// Members that a limit pushed out.
@@ -32,6 +34,7 @@ impl Merged {
             outcome,
             changed: outcome == Outcome::Applied,
             rejects: Vec::new(),
+            refused: Vec::new(),
             window_misses: 0,
             evicted: 0,
             id_conflicts: 0,
@@ -45,6 +48,21 @@ impl Merged {
 /// delete or null that takes away what kept the sum in range. A contribution outside the window is refused alone: the
 /// rest of its event is merged.
 pub fn merge(def: &TableDef, record: &mut Record, event: &Event) -> Merged {
+    judge(def, record, event, false)
+}
+
+/// Merges what of `event` goes into `fields`, which were refused when it was merged before. A person has judged that its
+/// contributions are no duplicates: what lies outside the window is folded into the base, whose highest entry stays.
+pub fn merge_refused(def: &TableDef, record: &mut Record, event: &Event, fields: &[String]) -> Merged {
+    let mut event = event.clone();
+    if let EventKind::Upsert { declared, dynamic } = &mut event.kind {
+        dynamic.clear();
+        declared.retain(|(at, _)| def.fields.get(*at).is_some_and(|field| fields.contains(&field.name)));
+    }
+    judge(def, record, &event, true)
+}
+
+fn judge(def: &TableDef, record: &mut Record, event: &Event, no_duplicate: bool) -> Merged {
     if let Some(tombstone) = record.tombstone
         && event.stamp.version <= tombstone
     {
@@ -52,10 +70,10 @@ pub fn merge(def: &TableDef, record: &mut Record, event: &Event) -> Merged {
         return Merged::plain(if repeated { Outcome::Duplicate } else { Outcome::Stale });
     }
     if !sums::at_risk(def, record, event) {
-        return apply(def, record, event);
+        return apply(def, record, event, no_duplicate);
     }
     let before = record.clone();
-    let merged = apply(def, record, event);
+    let merged = apply(def, record, event, no_duplicate);
     match sums::overflow(def, record) {
         None => merged,
         Some(reject) => {
@@ -65,11 +83,11 @@ pub fn merge(def: &TableDef, record: &mut Record, event: &Event) -> Merged {
     }
 }
 
-fn apply(def: &TableDef, record: &mut Record, event: &Event) -> Merged {
+fn apply(def: &TableDef, record: &mut Record, event: &Event, no_duplicate: bool) -> Merged {
     match &event.kind {
         EventKind::Delete => bury(record, event.stamp.version),
         EventKind::Upsert { declared, dynamic } => {
-            let mut upsert = Upsert { def, event, tally: Tally::default() };
+            let mut upsert = Upsert { def, event, no_duplicate, tally: Tally::default() };
             upsert.declared(record, declared);
             upsert.dynamic(record, dynamic);
             upsert.tally.outcome()
@@ -94,6 +112,7 @@ struct Tally {
     superseded: bool,
     id_held: bool,
     rejects: Vec<Reject>,
+    refused: Vec<u32>,
     window_misses: u32,
     evicted: u32,
     id_conflicts: u32,
@@ -123,6 +142,7 @@ impl Tally {
             outcome,
             changed: self.changed,
             rejects: self.rejects,
+            refused: self.refused,
             window_misses: self.window_misses,
             evicted: self.evicted,
             id_conflicts: self.id_conflicts,
@@ -133,6 +153,8 @@ impl Tally {
 struct Upsert<'a> {
     def: &'a TableDef,
     event: &'a Event,
+    /// A person said so: a contribution outside the window is not refused.
+    no_duplicate: bool,
     tally: Tally,
 }
 
@@ -240,6 +262,11 @@ impl Upsert<'_> {
         };
         let journal = &mut record.journals[at].1;
         let admission = journal.admit(Entry { version, id, parts: parts.clone() });
+        if admission == Admission::Outside && self.no_duplicate {
+            journal.fold_in(&Entry { version, id, parts }, &record.fields);
+            self.tally.changed = true;
+            return;
+        }
         self.tally.id_conflicts += u32::from(matches!(admission, Admission::Conflict { .. }));
         match admission.part() {
             Some(Part::Changed) => {
@@ -268,6 +295,7 @@ impl Upsert<'_> {
 
     fn refuse(&mut self, field: &FieldDef, reason: Reason, detail: &str) {
         let detail = format!("{}: {detail}", field.name);
+        self.tally.refused.push(field.id);
         self.tally.rejects.push(Reject { reason, path: field.path.to_string(), detail });
     }
 
@@ -309,5 +337,7 @@ fn with_state(record: &mut Record, id: u32, fresh: FieldState, change: impl FnOn
 
 #[cfg(test)]
 mod catalogue;
+#[cfg(test)]
+mod refused;
 #[cfg(test)]
 mod tests;

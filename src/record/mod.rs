@@ -27,7 +27,7 @@ pub use definition::{
     SourceDef, Strategy, TableDef, Tombstones, VersionFrom, Window,
 };
 pub use event::{Event, EventKind, Outcome, Reason, Reject, Stamp, Version};
-pub use merge::{Merged, merge};
+pub use merge::{Merged, merge, merge_refused};
 pub use partitioner::Partitioner;
 pub use shown::Shown;
 pub use state::Record;

@@ -173,6 +173,7 @@ impl Committer {
             token,
             tasks,
             quarantined: Vec::new(),
+            misplaced: Vec::new(),
             bytes: 0,
             oldest_ms: i64::MAX,
             catching_up: false,

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::inbox::{Arrived, Inbox};
+use super::inbox::{Arrived, Content, Inbox};
 use super::overlay::{Held, Overlay};
+use super::repartition::Origin;
+use crate::broker::NewRecord;
 use crate::metrics::TableHistory;
-use crate::record::{Merged, Outcome, Reason, Record, Reject, TableDef, codec, merge};
+use crate::record::{Event, Merged, Outcome, Reason, Record, Reject, TableDef, codec, merge, merge_refused};
 use crate::store::Store;
-use crate::task::batch::{Change, Moved, Quarantine, TaskBatch};
+use crate::task::batch::{Change, Misplaced, Moved, Quarantine, TaskBatch};
 use crate::{Error, Result};
 
 /// What a change takes in a batch beside its bytes and its key.
@@ -18,6 +20,8 @@ const CHANGE_OVERHEAD: usize = 128;
 pub struct Grouping<'a> {
     /// Definition.
     pub def: &'a TableDef,
+    /// The internal topic for misplaced events.
+    pub repartition: Option<&'a Arc<str>>,
     /// Stores by partition.
     pub stores: &'a BTreeMap<u32, Arc<Store>>,
     /// Largest stored record that the changelog takes, bytes.
@@ -33,6 +37,8 @@ pub struct Merges {
     pub tasks: BTreeMap<u32, TaskBatch>,
     /// Events set aside.
     pub quarantined: Vec<Quarantine>,
+    /// Events that go to other partitions.
+    pub misplaced: Vec<Misplaced>,
     /// Bytes of changed records, about.
     pub bytes: u64,
     /// Oldest broker timestamp, milliseconds.
@@ -48,8 +54,17 @@ struct Moves {
 }
 
 impl Moves {
+    /// The account of its source.
     fn of(&mut self, a: &Arrived) -> &mut Moved {
-        let which = (a.partition, a.source);
+        self.at((a.partition, a.source))
+    }
+
+    /// The topic it was read from.
+    fn input(&mut self, a: &Arrived) -> &mut Moved {
+        self.at((a.partition, a.input))
+    }
+
+    fn at(&mut self, which: (u32, usize)) -> &mut Moved {
         if self.all.get(self.last).is_none_or(|(held, _)| *held != which) {
             self.last = self.all.iter().position(|(held, _)| *held == which).unwrap_or(self.all.len());
             if self.last == self.all.len() {
@@ -73,12 +88,16 @@ impl Grouping<'_> {
         let mut out = Merges { oldest_ms: i64::MAX, ..Merges::default() };
         for a in &inbox.arrived {
             out.oldest_ms = out.oldest_ms.min(a.timestamp_ms);
-            note_arrival(a, out.moves.of(a));
-            match &a.event {
-                Ok(Some(_)) => {}
-                // Nothing in it that is not held already.
-                Ok(None) => out.moves.of(a).accounting.count(Outcome::Duplicate),
-                Err(reject) => set_aside(inbox, a, vec![reject.clone()], &mut out),
+            note_arrival(a, &mut out.moves);
+            match &a.content {
+                Content::Event(_) => {}
+                Content::Refused(reject) => set_aside(inbox, a, vec![reject.clone()], Vec::new(), &mut out),
+                Content::Misplaced(to) => {
+                    let record = self.sent_on(inbox, a, *to)?;
+                    out.bytes += record.payload.as_ref().map_or(0, Vec::len) as u64;
+                    out.misplaced.push(Misplaced { partition: a.partition, record });
+                }
+                Content::Elsewhere | Content::Nothing => out.moves.of(a).accounting.count(Outcome::Duplicate),
             }
         }
         let order = by_key(&inbox.arrived);
@@ -91,6 +110,17 @@ impl Grouping<'_> {
             out.tasks.entry(partition).or_default().moved.insert(source, moved);
         }
         Ok(out)
+    }
+
+    /// The record that brings a misplaced event to the partition of its key. It is counted there.
+    fn sent_on(&self, inbox: &Inbox, a: &Arrived, to: u32) -> Result<NewRecord> {
+        let topic = self.repartition.cloned().ok_or_else(|| Error::internal("no topic for misplaced events"))?;
+        let (key, payload, mut headers) = inbox.raw(a);
+        let source = self.def.sources[a.source].name.clone();
+        let origin = Origin { source, partition: a.from, offset: a.offset, timestamp_ms: a.timestamp_ms };
+        headers.push(origin.header()?);
+        // Now, not the event's: retention could take an old one before it is read.
+        Ok(NewRecord { topic, partition: to, key, payload, headers, timestamp_ms: None })
     }
 
     /// Brings the records of all groups into memory, and keeps them there until batch `seq` is applied.
@@ -153,7 +183,7 @@ impl Grouping<'_> {
         for (.., i) in group {
             let a = &inbox.arrived[*i];
             let Some(event) = a.event() else { continue };
-            let merged = merge(self.def, record, event);
+            let merged = self.merge_one(record, a, event);
             changed |= merged.changed;
             self.account(inbox, a, merged, out);
         }
@@ -167,11 +197,11 @@ impl Grouping<'_> {
             let a = &inbox.arrived[*i];
             let Some(event) = a.event() else { continue };
             let mut next = record.clone();
-            let merged = merge(self.def, &mut next, event);
+            let merged = self.merge_one(&mut next, a, event);
             stored.clear();
             codec::encode(&next, &mut stored);
             if key.len() + stored.len() > self.max_record {
-                set_aside(inbox, a, vec![self.too_large(key, key.len() + stored.len())], out);
+                set_aside(inbox, a, vec![self.too_large(key, key.len() + stored.len())], Vec::new(), out);
                 continue;
             }
             changed |= merged.changed;
@@ -179,6 +209,14 @@ impl Grouping<'_> {
             self.account(inbox, a, merged, out);
         }
         changed
+    }
+
+    /// Merges an event, or what a replay has to apply of it.
+    fn merge_one(&self, record: &mut Record, a: &Arrived, event: &Event) -> Merged {
+        match &a.replay {
+            Some(replay) if !replay.fields.is_empty() => merge_refused(self.def, record, event, &replay.fields),
+            _ => merge(self.def, record, event),
+        }
     }
 
     fn too_large(&self, key: &[u8], bytes: usize) -> Reject {
@@ -196,7 +234,9 @@ impl Grouping<'_> {
     fn account(&self, inbox: &Inbox, a: &Arrived, merged: Merged, out: &mut Merges) {
         self.history.note(&merged);
         if merged.outcome == Outcome::Quarantined {
-            set_aside(inbox, a, merged.rejects, out);
+            let name = |id: &u32| self.def.field_by_id(*id).map(|field| field.name.clone());
+            let fields = merged.refused.iter().filter_map(name).collect();
+            set_aside(inbox, a, merged.rejects, fields, out);
         } else {
             out.moves.of(a).accounting.count(merged.outcome);
         }
@@ -207,25 +247,36 @@ fn not_here() -> Error {
     Error::internal("an event arrived for a task that is not here")
 }
 
-fn note_arrival(a: &Arrived, moved: &mut Moved) {
-    moved.next = moved.next.max(a.offset + 1);
-    moved.timestamp_ms = moved.timestamp_ms.max(a.timestamp_ms);
+fn note_arrival(a: &Arrived, moves: &mut Moves) {
+    let read = moves.input(a);
+    read.next = read.next.max(Some(a.next));
+    read.timestamp_ms = read.timestamp_ms.max(a.timestamp_ms);
     if let Some(event) = a.event() {
+        let moved = moves.of(a);
+        moved.timestamp_ms = moved.timestamp_ms.max(a.timestamp_ms);
         moved.watermark = moved.watermark.max(Some(event.stamp.version.major));
     }
 }
 
-fn set_aside(inbox: &Inbox, a: &Arrived, rejects: Vec<Reject>, out: &mut Merges) {
+/// `fields`: those that were refused, where the rest was merged.
+fn set_aside(inbox: &Inbox, a: &Arrived, rejects: Vec<Reject>, fields: Vec<String>, out: &mut Merges) {
     out.moves.of(a).accounting.count(Outcome::Quarantined);
-    let (key, payload) = inbox.raw(a);
+    let (key, payload, headers) = inbox.raw(a);
+    // A replay of refused fields has merged the rest before, even where it fails as a whole now.
+    let replayed = a.replay.as_deref();
+    let fields = if fields.is_empty() { replayed.map(|r| r.fields.clone()).unwrap_or_default() } else { fields };
     out.quarantined.push(Quarantine {
         source: a.source,
-        partition: a.partition,
+        task: a.partition,
+        partition: a.from,
         offset: a.offset,
         timestamp_ms: a.timestamp_ms,
         rejects,
         key,
         payload,
+        headers,
+        fields,
+        replay_of: replayed.and_then(|replay| replay.entry_id()),
     });
 }
 

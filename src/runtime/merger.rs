@@ -11,11 +11,12 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
 use super::control::{Control, Release, ToCommit};
 use super::grouping::{Grouping, Merges};
-use super::inbox::{Inbox, Reading};
+use super::inbox::{Content, Inbox, Reading};
 use super::link::Link;
 use super::overlay::Overlay;
 use super::waiting::Waiting;
 use crate::broker::{Broker, Consumer, GroupToken, Offset, TopicPartition};
+use crate::quarantine::Breaker;
 use crate::query::Table;
 use crate::record::Reason;
 use crate::record::decode::{Decoder, Schemas};
@@ -47,6 +48,7 @@ struct MergeTask {
 
 /// The merge thread's state.
 pub struct Merger {
+    application: String,
     table: Arc<Table>,
     broker: Arc<dyn Broker>,
     health: Arc<Health>,
@@ -72,12 +74,15 @@ pub struct Merger {
     hurried: bool,
     lag_at: Instant,
     told_wrong_partition: bool,
+    breaker: Arc<Breaker>,
     /// Since when the broker was not asked whether it is back, while it is away.
     away: Option<Instant>,
 }
 
 /// What a merger is built from.
 pub struct MergerParts {
+    /// Application.
+    pub application: String,
     /// Table.
     pub table: Arc<Table>,
     /// Broker.
@@ -98,6 +103,8 @@ pub struct MergerParts {
     pub max_record: usize,
     /// Where schemas come from, if the application has a registry.
     pub registry: Option<Arc<Registry>>,
+    /// The table's breaker.
+    pub breaker: Arc<Breaker>,
 }
 
 impl Merger {
@@ -105,9 +112,10 @@ impl Merger {
     pub fn new(parts: MergerParts) -> Result<Self> {
         let def = parts.table.def.clone();
         Ok(Self {
+            application: parts.application,
             consumer: parts.broker.consumer(&format!("{}-data", def.name))?,
             decoders: (0..def.sources.len()).map(|i| Decoder::new(&def, i)).collect(),
-            topics: def.sources.iter().map(|s| Arc::from(s.topic.as_str())).collect(),
+            topics: inputs(&parts.table),
             table: parts.table,
             broker: parts.broker,
             health: parts.health,
@@ -129,6 +137,7 @@ impl Merger {
             hurried: false,
             lag_at: Instant::now(),
             told_wrong_partition: false,
+            breaker: parts.breaker,
             away: None,
         })
     }
@@ -140,6 +149,11 @@ impl Merger {
             self.follow_commits()?;
             self.follow_schemas()?;
             self.publish_lag();
+            if let Some(why) = self.breaker.tripped() {
+                self.show_stopped(&why);
+                self.link.wait(POLL_WAIT);
+                continue;
+            }
             if self.overlay.bytes() > self.batch_bytes {
                 self.link.wait(POLL_WAIT);
                 continue;
@@ -232,7 +246,9 @@ impl Merger {
     }
 
     fn next_of(&self, position: &Position) -> Vec<Offset> {
-        self.table.def.sources.iter().map(|s| position.next(&s.name).unwrap_or(0)).collect()
+        let sources = self.table.def.sources.iter().map(|s| position.next(&s.name).unwrap_or(0));
+        let moved = self.table.repartition.as_ref().map(|_| position.repartition.unwrap_or(0));
+        sources.chain(moved).collect()
     }
 
     /// Reads on from the read positions, but of what waits for a schema; whatever was prefetched is dropped.
@@ -282,24 +298,24 @@ impl Merger {
 
     fn poll(&mut self, inbox: &mut Inbox) -> Result<usize> {
         let (def, partitions) = (&self.table.def, self.table.partitions);
-        let (topics, decoders, tasks, waiting) = (&self.topics, &self.decoders, &mut self.tasks, &mut self.waiting);
         let schemas: &dyn Schemas = match &self.registry {
             Some(registry) => registry.as_ref(),
             None => &(),
         };
+        let reading = Reading { application: &self.application, def, partitions, decoders: &self.decoders, schemas };
+        let (topics, tasks, waiting) = (&self.topics, &mut self.tasks, &mut self.waiting);
         let polled = self.consumer.poll(POLL_MAX, POLL_WAIT, &mut |m| {
-            let Some(source) = topics.iter().position(|t| **t == *m.topic) else { return };
+            let Some(input) = topics.iter().position(|t| **t == *m.topic) else { return };
             // Below the read position: fetched before a rollback moved it forward. Merging would be harmless, counting not.
-            let Some(next) = tasks.get_mut(&m.partition).map(|t| &mut t.next[source]).filter(|n| **n <= m.offset)
-            else {
+            let Some(next) = tasks.get_mut(&m.partition).map(|t| &mut t.next[input]).filter(|n| **n <= m.offset) else {
                 return;
             };
-            if waiting.skips(m.partition, source) {
+            if waiting.skips(m.partition, input) {
                 return;
             }
-            match inbox.take(Reading { def, partitions, source, decoder: &decoders[source], schemas }, &m) {
+            match inbox.take(reading, input, &m) {
                 None => *next = m.offset + 1,
-                Some(schema) => waiting.begin(m.partition, source, schema),
+                Some(schema) => waiting.begin(m.partition, input, schema),
             }
         });
         self.stop_where_schemas_lack()?;
@@ -338,12 +354,23 @@ impl Merger {
         self.warn_of_misplaced(inbox);
         let grouping = Grouping {
             def: &self.table.def,
+            repartition: self.table.repartition.as_ref(),
             stores: &self.stores,
             max_record: self.max_record,
             history: &self.table.metrics.history,
         };
         self.seq += 1;
-        let Merges { tasks, quarantined, bytes, oldest_ms, .. } = grouping.merge(inbox, &mut self.overlay, self.seq)?;
+        let Merges { tasks, quarantined, misplaced, bytes, oldest_ms, .. } =
+            grouping.merge(inbox, &mut self.overlay, self.seq)?;
+        let example = quarantined.last().and_then(|q| q.rejects.first()).map(ToString::to_string).unwrap_or_default();
+        let (consumed, refused) = (inbox.arrived.len() as u64, quarantined.len() as u64);
+        if let Some(why) = self.breaker.count(&self.table.def.name, consumed, refused, &example) {
+            tracing::error!("{why}");
+        }
+        if self.breaker.tripped().is_some() {
+            // Not handed over, so not committed: whoever starts again reads it again.
+            return Ok(());
+        }
         let token = self.token.clone().ok_or_else(|| Error::internal("events without a membership"))?;
         let aside: usize = quarantined.iter().map(|q| q.payload.as_ref().map_or(0, Vec::len)).sum();
         let bytes = bytes + aside as u64;
@@ -351,24 +378,46 @@ impl Merger {
         let catching_up = self.full_polls >= BEHIND_AFTER;
         self.hurried = catching_up;
         let (seq, epoch) = (self.seq, self.epoch);
-        self.send(ToCommit::Batch(Batch { seq, epoch, token, tasks, quarantined, bytes, oldest_ms, catching_up }))
+        self.send(ToCommit::Batch(Batch {
+            seq,
+            epoch,
+            token,
+            tasks,
+            quarantined,
+            misplaced,
+            bytes,
+            oldest_ms,
+            catching_up,
+        }))
+    }
+
+    /// The breaker has tripped, here or in another worker: reads see why, and nothing is read any more.
+    fn show_stopped(&self, why: &str) {
+        for task in self.tasks.values().filter(|task| *task.view.phase() == Phase::Running) {
+            task.view.set_phase(Phase::Stopped(why.to_owned()));
+        }
     }
 
     fn warn_of_misplaced(&mut self, inbox: &Inbox) {
         if self.told_wrong_partition {
             return;
         }
-        let misplaced =
-            |e: &Result<_, crate::record::Reject>| matches!(e, Err(r) if r.reason == Reason::WrongPartition);
-        if let Some(a) = inbox.arrived.iter().find(|a| misplaced(&a.event)) {
+        let remedy = "is quarantined, as will be all like it: set the table's `partitioner` to what the producer uses, or \
+                      `repartition = true` to send such events on to their partition, or partitioner = \"any\"";
+        let misplaced = |content: &Content| match content {
+            Content::Refused(reject) if reject.reason == Reason::WrongPartition => Some(format!("{remedy}; {reject}")),
+            Content::Misplaced(to) => Some(format!("is sent on to partition {to}, as will be all like it")),
+            _ => None,
+        };
+        if let Some((a, why)) = inbox.arrived.iter().find_map(|a| Some((a, misplaced(&a.content)?))) {
             self.told_wrong_partition = true;
             let (table, topic) = (&self.table.def.name, &self.topics[a.source]);
-            let why = a.event.as_ref().err().map(ToString::to_string).unwrap_or_default();
-            tracing::error!(
-                table, %topic, partition = a.partition, offset = a.offset,
-                "an event stands in the wrong partition and is quarantined, as will be all like it: {why}; \
-                 set the table's `partitioner` to what the producer uses, or `any`"
-            );
+            let (partition, offset) = (a.from, a.offset);
+            if matches!(a.content, Content::Misplaced(_)) {
+                tracing::warn!(table, %topic, partition, offset, "an event stands in the wrong partition and {why}");
+            } else {
+                tracing::error!(table, %topic, partition, offset, "an event stands in the wrong partition and {why}");
+            }
         }
     }
 
@@ -386,6 +435,11 @@ impl Merger {
             task.view.set_lag(self.topics.iter().enumerate().filter_map(of).collect());
         }
     }
+}
+
+/// The topics that a table reads: those of its sources by their number, then the internal one, if it has one.
+fn inputs(table: &Table) -> Vec<Arc<str>> {
+    table.def.sources.iter().map(|s| s.topic.as_str().into()).chain(table.repartition.clone()).collect()
 }
 
 #[cfg(test)]

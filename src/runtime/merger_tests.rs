@@ -34,11 +34,12 @@ fn bench() -> Bench {
     }
     let (index, _) = TableIndex::open(def.clone(), testing::options(&dir.path().join("index"))).unwrap();
     let metrics = Metrics::new().table(&def.name, &["s".to_owned()]);
-    let table = Arc::new(Table { def, partitions: 2, index, tasks: ArcSwap::default(), metrics });
+    let table = Arc::new(Table { def, partitions: 2, repartition: None, index, tasks: ArcSwap::default(), metrics });
     let (link, (send, out), (_, control)) = (Arc::new(Link::default()), bounded(16), bounded(16));
     let (cache_bytes, batch_bytes, max_record) = (1 << 20, 1 << 20, 1 << 20);
     let (health, out_of) = (Arc::new(Health::default()), send);
     let parts = MergerParts {
+        application: "shop".into(),
         table,
         broker,
         health,
@@ -49,6 +50,7 @@ fn bench() -> Bench {
         batch_bytes,
         max_record,
         registry: None,
+        breaker: Arc::new(Breaker::new(0.5)),
     };
     let shared = SharedMemory::new(&MemoryPlan::share(256 << 20, 1, 1), 1).unwrap();
     Bench { merger: Merger::new(parts).unwrap(), link, out, shared, dir }

@@ -11,7 +11,7 @@ pub mod inbox;
 pub mod link;
 pub mod merger;
 pub mod overlay;
-pub mod quarantine;
+pub mod repartition;
 pub mod supervisor;
 pub mod waiting;
 pub mod worker;

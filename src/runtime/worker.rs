@@ -10,12 +10,14 @@ use super::committer::{Committer, CommitterParts, panicked};
 use super::control::Control;
 use super::link::Link;
 use super::merger::{Merger, MergerParts};
-use super::quarantine;
 use crate::config::{MemoryPlan, Settings};
 use crate::metrics::Metrics;
+use crate::quarantine::{Breaker, Entry, Room};
+use crate::record::TableDef;
 use crate::registry::Registry;
 use crate::runtime::Health;
 use crate::task::Opener;
+use crate::task::batch::Quarantine;
 use crate::task::commit::Protocol;
 use crate::{Error, Kind, Result};
 
@@ -37,10 +39,14 @@ pub struct WorkerContext {
     pub memory: Arc<MemoryPlan>,
     /// Partitions of the quarantine topic.
     pub quarantine_partitions: u32,
+    /// What the parts of a quarantine entry may take.
+    pub quarantine_room: Room,
     /// Largest stored record that the table's changelog takes, bytes.
     pub max_record: usize,
     /// Where schemas come from, if the application has a registry.
     pub registry: Option<Arc<Registry>>,
+    /// The table's breaker.
+    pub breaker: Arc<Breaker>,
     /// Where the end of any thread is told, with its outcome.
     pub ended: Sender<(String, Result<()>)>,
 }
@@ -68,6 +74,7 @@ impl Worker {
         let (out, batches) = bounded(BATCHES);
         let workers = (settings.tables.len() * settings.instance.workers).max(1) as u64;
         let merger = Merger::new(MergerParts {
+            application: settings.application.clone(),
             table: table.clone(),
             broker: context.opener.broker.clone(),
             health: context.health.clone(),
@@ -78,6 +85,7 @@ impl Worker {
             batch_bytes: context.memory.batches / workers,
             max_record: context.max_record,
             registry: context.registry.clone(),
+            breaker: context.breaker.clone(),
         })?;
         let (protocol, opener, own_id) = (protocol(context), context.opener.clone(), id.clone());
         let (settings, health) = (settings.processing.clone(), context.health.clone());
@@ -109,13 +117,35 @@ impl Worker {
 
 fn protocol(context: &WorkerContext) -> Protocol {
     let (opener, settings) = (&context.opener, context.opener.settings.clone());
-    let (def, partitions) = (opener.table.def.clone(), context.quarantine_partitions);
+    let (def, partitions, room) = (opener.table.def.clone(), context.quarantine_partitions, context.quarantine_room);
+    let topic: Arc<str> = settings.quarantine.topic.as_str().into();
     Protocol {
         table: opener.table.clone(),
         group: settings.application.clone(),
         changelog: Arc::from(settings.changelog_topic(&def.name)),
         metrics: context.metrics.clone(),
-        quarantine: Box::new(move |q| quarantine::record(q, &def, &settings.quarantine, partitions)),
+        quarantine: Box::new(move |aside| entry(aside, &def).into_record(&topic, partitions, room)),
+    }
+}
+
+/// The quarantine entry of an event that was set aside.
+fn entry(aside: Quarantine, def: &TableDef) -> Entry {
+    let source = &def.sources[aside.source];
+    Entry {
+        reason: aside.rejects.first().map_or("unknown", |r| r.reason.code()).to_owned(),
+        error: aside.rejects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        table: def.name.clone(),
+        source: source.name.clone(),
+        topic: source.topic.clone(),
+        partition: aside.partition,
+        offset: aside.offset,
+        timestamp_ms: aside.timestamp_ms,
+        fields: aside.fields,
+        replay_of: aside.replay_of,
+        key: aside.key,
+        payload: aside.payload,
+        headers: aside.headers,
+        ..Entry::default()
     }
 }
 

@@ -84,11 +84,14 @@ pub struct Position {
     pub writer: String,
     /// By source name.
     pub sources: BTreeMap<String, SourcePosition>,
+    /// Next offset of the internal topic that misplaced events come through, where it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repartition: Option<Offset>,
 }
 
 impl Default for Position {
     fn default() -> Self {
-        Self { format: FORMAT, writer: String::new(), sources: BTreeMap::new() }
+        Self { format: FORMAT, writer: String::new(), sources: BTreeMap::new(), repartition: None }
     }
 }
 

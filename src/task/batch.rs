@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::broker::{GroupToken, Offset};
+use crate::broker::{GroupToken, NewRecord, Offset};
+use crate::quarantine::EntryId;
 use crate::record::Reject;
 use crate::store::Accounting;
 
@@ -72,6 +73,8 @@ impl Changes {
 pub struct Quarantine {
     /// Number of the source in the definition.
     pub source: usize,
+    /// Task that refused it.
+    pub task: u32,
     /// Partition it came from.
     pub partition: u32,
     /// Offset it came from.
@@ -84,13 +87,29 @@ pub struct Quarantine {
     pub key: Option<Vec<u8>>,
     /// Message value, whole.
     pub payload: Option<Vec<u8>>,
+    /// Message headers.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Names of the refused fields where the rest of the event was merged.
+    pub fields: Vec<String>,
+    /// The quarantine entry that it is a replay of.
+    pub replay_of: Option<EntryId>,
 }
 
-/// How far a batch moves one source of one task.
+/// An event on its way to the partition of its key.
+#[derive(Clone, Debug)]
+pub struct Misplaced {
+    /// Partition it came in: the task that moves past it.
+    pub partition: u32,
+    /// The record of the internal topic.
+    pub record: NewRecord,
+}
+
+/// How far a batch moves one source of one task. Its number is one past the last source for the internal topic that misplaced
+/// events come through; what became of them is counted for the sources that they came from.
 #[derive(Clone, Debug, Default)]
 pub struct Moved {
-    /// Next offset to read.
-    pub next: Offset,
+    /// Next offset to read; `None` where nothing of the topic itself was read.
+    pub next: Option<Offset>,
     /// Highest version seen, first part.
     pub watermark: Option<i64>,
     /// Newest broker timestamp, milliseconds.
@@ -114,7 +133,7 @@ impl TaskBatch {
         self.changes.absorb(later.changes);
         for (source, moved) in later.moved {
             let into = self.moved.entry(source).or_default();
-            into.next = moved.next;
+            into.next = moved.next.or(into.next);
             into.watermark = into.watermark.max(moved.watermark);
             into.timestamp_ms = into.timestamp_ms.max(moved.timestamp_ms);
             into.accounting.add(&moved.accounting);
@@ -135,6 +154,8 @@ pub struct Batch {
     pub tasks: BTreeMap<u32, TaskBatch>,
     /// Events set aside.
     pub quarantined: Vec<Quarantine>,
+    /// Events that go to other partitions.
+    pub misplaced: Vec<Misplaced>,
     /// Bytes of changed records, about.
     pub bytes: u64,
     /// Oldest broker timestamp, milliseconds.
@@ -148,6 +169,7 @@ impl Batch {
     pub fn absorb(&mut self, later: Batch) {
         self.seq = later.seq;
         self.quarantined.extend(later.quarantined);
+        self.misplaced.extend(later.misplaced);
         self.bytes += later.bytes;
         self.oldest_ms = self.oldest_ms.min(later.oldest_ms);
         self.catching_up = later.catching_up;

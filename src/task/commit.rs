@@ -1,7 +1,7 @@
 //! THE commit protocol: how a batch becomes true, exactly once.
 //!
 //! 1. **begin** a transaction
-//! 2. **produce** changed records, quarantine entries, one position record per touched task
+//! 2. **produce** changed records, misplaced events, quarantine entries, one position record per touched task
 //! 3. **drain**: nothing is in flight (without it the next step costs 100 ms)
 //! 4. **send offsets**, under the membership of the moment the batch was consumed
 //! 5. **commit**: from here the batch is true
@@ -28,7 +28,7 @@ use crate::metrics::{Metrics, ReasonLabels, StepLabel};
 use crate::query::Table;
 use crate::record::{Outcome, POSITION_KEY, TableDef};
 use crate::store::{Position, StoreBatch};
-use crate::task::batch::{Batch, Change, Quarantine, TaskBatch};
+use crate::task::batch::{Batch, Change, Misplaced, Quarantine, TaskBatch};
 use crate::{Error, Result};
 
 /// What a table's commits need that does not change.
@@ -48,6 +48,7 @@ pub struct Protocol {
 /// A batch with the positions that its tasks have after it: everything the steps need.
 pub struct Staged {
     tasks: Vec<StagedTask>,
+    misplaced: Vec<Misplaced>,
     quarantined: Vec<Quarantine>,
     /// Of these, by reason code.
     reasons: BTreeMap<&'static str, u64>,
@@ -72,11 +73,13 @@ pub fn stage(def: &TableDef, tasks: &BTreeMap<u32, Task>, batch: Batch) -> Stage
         let position = moved(def, &task.position, &b);
         Some(StagedTask { partition, changes: b.changes.into_list(), batch: b.moved, position })
     };
-    let quarantined: Vec<_> = batch.quarantined.into_iter().filter(|q| tasks.contains_key(&q.partition)).collect();
+    let quarantined: Vec<_> = batch.quarantined.into_iter().filter(|q| tasks.contains_key(&q.task)).collect();
+    let misplaced = batch.misplaced.into_iter().filter(|m| tasks.contains_key(&m.partition)).collect();
     let mut reasons = BTreeMap::new();
     quarantined.iter().for_each(|q| *reasons.entry(reason(q)).or_default() += 1);
     Staged {
         tasks: batch.tasks.into_iter().filter_map(here).collect(),
+        misplaced,
         quarantined,
         reasons,
         token: batch.token,
@@ -92,10 +95,13 @@ fn reason(aside: &Quarantine) -> &'static str {
 fn moved(def: &TableDef, from: &Position, batch: &TaskBatch) -> Position {
     let mut position = from.clone();
     for (number, moved) in &batch.moved {
-        let source = &def.sources[*number];
+        let Some(source) = def.sources.get(*number) else {
+            position.repartition = moved.next.or(position.repartition);
+            continue;
+        };
         let entry = position.sources.entry(source.name.clone()).or_default();
         entry.topic.clone_from(&source.topic);
-        entry.next = moved.next;
+        entry.next = moved.next.unwrap_or(entry.next);
         entry.watermark = entry.watermark.max(moved.watermark);
         entry.timestamp_ms = entry.timestamp_ms.max(moved.timestamp_ms);
         entry.accounting.add(&moved.accounting);
@@ -126,7 +132,7 @@ impl Protocol {
         fault::point("commit.2_produced");
         self.timed("drain", || producer.drain())?;
         fault::point("commit.3_drained");
-        let offsets = consumed(&self.table.def, staged);
+        let offsets = consumed(&self.table, staged);
         debug_assert!(!offsets.is_empty(), "INV-COMMIT-3");
         self.timed("offsets", || producer.send_offsets(&offsets, &staged.token))?;
         fault::point("commit.4_offsets_sent");
@@ -155,6 +161,7 @@ impl Protocol {
                 sent?;
             }
         }
+        staged.misplaced.iter().try_for_each(|m| producer.send(&m.record))?;
         for aside in std::mem::take(&mut staged.quarantined) {
             producer.send(&(self.quarantine)(aside))?;
         }
@@ -222,7 +229,8 @@ impl Protocol {
 
     fn count(&self, moves: &TaskMoves) {
         for (number, moved) in moves {
-            let (to, a) = (&self.table.metrics.sources[*number], &moved.accounting);
+            let Some(to) = self.table.metrics.sources.get(*number) else { continue };
+            let a = &moved.accounting;
             to.of(Outcome::Applied).inc_by(a.applied);
             to.of(Outcome::Duplicate).inc_by(a.duplicate);
             to.of(Outcome::Stale).inc_by(a.stale);
@@ -244,11 +252,12 @@ fn set_key(record: &mut NewRecord, key: &[u8]) {
     held.extend_from_slice(key);
 }
 
-fn consumed(def: &TableDef, staged: &Staged) -> Vec<(TopicPartition, Offset)> {
+fn consumed(table: &Table, staged: &Staged) -> Vec<(TopicPartition, Offset)> {
     let of = |t: &StagedTask| {
         let partition = t.partition;
         let at = move |(topic, next)| (TopicPartition::new(topic, partition), next);
-        source_positions(def, &t.position).into_iter().map(at).collect::<Vec<_>>()
+        let moved = table.repartition.clone().zip(t.position.repartition);
+        source_positions(&table.def, &t.position).into_iter().chain(moved).map(at).collect::<Vec<_>>()
     };
     staged.tasks.iter().flat_map(of).collect()
 }

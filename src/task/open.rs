@@ -132,7 +132,9 @@ impl Opener {
         for (source, start) in starts.iter().filter(|(_, s)| s.gap > 0) {
             tracing::warn!(task = name, source, events = start.gap, "retention took events before they were read");
         }
-        let position = plan::position(&self.table.def, stored, &starts, writer);
+        let moved = self.repartition_start(&name, partition, stored.as_ref(), on_gap)?;
+        let mut position = plan::position(&self.table.def, stored, &starts, writer);
+        position.repartition = moved;
         self.publish(view, &store, &position)?;
         view.set_store(Some(store.clone()));
         let sources = source_positions(&self.table.def, &position);
@@ -175,9 +177,13 @@ impl Opener {
         }
     }
 
-    /// A task without a position whose group has one has lost its changelog: never "restored, empty".
+    /// A task without a position whose group has one has lost its changelog: never "restored, empty". Of a topic that another
+    /// table reads, too, the group's offset may be that table's.
     fn check_group(&self, partition: u32, stored: Option<&Position>) -> Result<()> {
-        let tps = self.table.def.sources.iter().map(|s| TopicPartition::new(s.topic.as_str(), partition));
+        let readers =
+            |topic: &str| self.settings.tables.iter().flat_map(|t| &t.sources).filter(|s| s.topic == topic).count();
+        let own = self.table.def.sources.iter().filter(|s| readers(&s.topic) < 2);
+        let tps = own.map(|s| TopicPartition::new(s.topic.as_str(), partition));
         let committed = self.broker.committed(&self.settings.application, &tps.collect::<Vec<_>>())?;
         let next_of = |topic: &str| stored.and_then(|p| p.sources.values().find(|s| s.topic == topic)).map(|s| s.next);
         for (tp, offset) in committed {
@@ -196,6 +202,20 @@ impl Opener {
             }
         }
         Ok(())
+    }
+
+    /// Where the internal topic for misplaced events continues, if the table has one.
+    fn repartition_start(
+        &self,
+        name: &str,
+        partition: u32,
+        stored: Option<&Position>,
+        on_gap: OnGap,
+    ) -> Result<Option<Offset>> {
+        let Some(topic) = &self.table.repartition else { return Ok(stored.and_then(|p| p.repartition)) };
+        let log = self.broker.watermarks(&TopicPartition::new(topic.clone(), partition))?;
+        let start = plan::start(name, topic, stored.and_then(|p| p.repartition), log, on_gap)?;
+        Ok(Some(start.next))
     }
 
     fn source_logs(&self, partition: u32) -> Result<BTreeMap<String, Watermarks>> {

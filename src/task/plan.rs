@@ -85,27 +85,22 @@ pub fn starts(
     logs: &BTreeMap<String, Watermarks>,
     on_gap: OnGap,
 ) -> Result<BTreeMap<String, Start>> {
-    def.sources.iter().map(|s| Ok((s.name.clone(), start(task, s, position, logs, on_gap)?))).collect()
+    let of = |s: &SourceDef| -> Result<(String, Start)> {
+        let log = logs.get(&s.name).ok_or_else(|| Error::internal(format!("{task}: no watermarks of {}", s.name)))?;
+        Ok((s.name.clone(), start(task, &s.topic, position.and_then(|p| p.next(&s.name)), *log, on_gap)?))
+    };
+    def.sources.iter().map(of).collect()
 }
 
-fn start(
-    task: &str,
-    source: &SourceDef,
-    position: Option<&Position>,
-    logs: &BTreeMap<String, Watermarks>,
-    on_gap: OnGap,
-) -> Result<Start> {
-    let log = logs
-        .get(&source.name)
-        .ok_or_else(|| Error::internal(format!("{task}: no watermarks of source {}", source.name)))?;
-    let Some(next) = position.and_then(|p| p.next(&source.name)) else {
+/// Decides where a topic, read up to `next` before, continues.
+pub fn start(task: &str, topic: &str, next: Option<Offset>, log: Watermarks, on_gap: OnGap) -> Result<Start> {
+    let Some(next) = next else {
         return Ok(Start { next: log.low, gap: 0 });
     };
-    let topic = &source.topic;
     if next > log.high {
         return Err(Error::refused(format!(
-            "{task}: source {:?} was read up to offset {next}, but its topic {topic:?} ends at {}: it was truncated or made anew",
-            source.name, log.high
+            "{task}: topic {topic:?} was read up to offset {next}, but it ends at {}: it was truncated or made anew",
+            log.high
         ))
         .advise("bring the topic back, or use a new application name to read it from its start"));
     }
@@ -116,8 +111,8 @@ fn start(
     match on_gap {
         OnGap::Continue => Ok(Start { next: log.low, gap }),
         OnGap::Stop => Err(Error::refused(format!(
-            "{task}: retention took {gap} events of source {:?}: topic {topic:?} now begins at offset {}, {next} was to be read next",
-            source.name, log.low
+            "{task}: retention took {gap} events of topic {topic:?}: it now begins at offset {}, {next} was to be read next",
+            log.low
         ))
         .advise("set processing.on_gap = \"continue\" to go on without them (they are counted), or bring them back")),
     }

@@ -27,6 +27,9 @@ fn the_description_lists_every_route_and_every_route_answers() {
         ("/v1/tables/{table}/records/get", vec!["post"]),
         ("/v1/tables/{table}/search", vec!["get", "post"]),
         ("/v1/topics/{topic}/events", vec!["post"]),
+        ("/v1/quarantine", vec!["get"]),
+        ("/v1/quarantine/{id}", vec!["get"]),
+        ("/v1/quarantine/replay", vec!["post"]),
         ("/v1/status", vec!["get"]),
         ("/health/live", vec!["get"]),
         ("/health/ready", vec!["get"]),
@@ -37,12 +40,14 @@ fn the_description_lists_every_route_and_every_route_answers() {
     .map(|(path, methods)| (path, methods.into_iter().map(str::to_owned).collect()))
     .collect();
     assert_eq!(paths, wanted);
+    let refused = face.client.get("/v1/quarantine")["entries"][0]["id"].as_str().unwrap().to_owned();
     for (path, methods) in &paths {
-        let concrete =
-            path.replace("{table}", "products").replace("{key}", "p1").replace("{topic}", &face.lab.topic("stock"));
+        let concrete = path.replace("{table}", "products").replace("{key}", "p1").replace("{id}", &refused);
+        let concrete = concrete.replace("{topic}", &face.lab.topic("stock"));
         for method in methods {
             let body: &[u8] = match path.rsplit('/').next() {
                 Some("get") => b"{\"keys\":[\"p1\"]}",
+                Some("replay") => b"{\"table\":\"products\",\"dry_run\":true}",
                 Some("events") => b"{\"sku\":\"p1\",\"v\":1}",
                 _ => b"",
             };

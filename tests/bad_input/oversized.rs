@@ -122,6 +122,71 @@ fn run(on: On) {
     lab.verify();
 }
 
+/// Bytes that the quarantine topic takes in this test; its sources take more.
+const TIGHT: usize = 128 << 10;
+
+/// A bad event that the quarantine topic would refuse is cut, and its batch goes through.
+fn beyond_the_quarantine(on: On) {
+    if !crate::available(on) {
+        return;
+    }
+    let mut lab = Lab::with_config(on, CONFIG);
+    lab.sets.push("quarantine.max_payload=64MiB".into());
+    let broker = lab.broker();
+    lab.create_sources(&*broker);
+    broker
+        .create_topic(&TopicSpec {
+            name: format!("{}-quarantine", lab.name),
+            partitions: 1,
+            replication: -1,
+            compacted: false,
+            settings: BTreeMap::from([("max.message.bytes".to_owned(), TIGHT.to_string())]),
+        })
+        .unwrap();
+    let events = [
+        json!({ "id": "a", "ts": 1, "name": "before" }),
+        json!({ "id": "a", "ts": 2, "name": { "no": "text" }, "filler": noise(600_000, 7) }),
+        json!({ "id": "a", "ts": 3, "name": "after" }),
+    ];
+    let record = |e: &Value| {
+        let delivery = common::workload::Delivery { topic: "things".into(), key: "a".to_owned(), body: e.to_string() };
+        lab.record(&delivery)
+    };
+    let records: Vec<NewRecord> = events.iter().map(record).collect();
+    let large = records[1].payload.clone().unwrap();
+    broker.appender().unwrap().append(records).unwrap();
+    let ends = lab.ends(&*broker);
+    drop(broker);
+
+    let mut instance = lab.start();
+    let status = instance.wait_caught_up(&ends);
+    let found = instance.client().get("/v1/tables/things/records/a")["record"].clone();
+    assert_eq!(found, json!({ "id": "a", "name": "after" }));
+    let accounts = common::truth::accounts(&status, "things", &BTreeMap::from([("things".to_owned(), 3)]));
+    assert_eq!((&accounts["things"]["quarantined"], &accounts["things"]["applied"]), (&json!(1), &json!(2)));
+    instance.stop();
+    let entries = quarantine::read(&lab);
+    let [entry] = entries.as_slice() else { panic!("{} entries", entries.len()) };
+    let kept = entry.payload.as_deref().unwrap();
+    assert!(kept == &large[..kept.len()] && (TIGHT / 4..TIGHT).contains(&kept.len()), "{} bytes kept", kept.len());
+    let hash = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&large));
+    assert_eq!(
+        (entry.header("payload_cut_from_bytes"), entry.header("payload_cut_xxh3_128")),
+        (&*large.len().to_string(), &*hash)
+    );
+    lab.verify();
+}
+
+#[test]
+fn on_the_embedded_log_a_bad_event_that_the_quarantine_would_refuse_is_cut() {
+    beyond_the_quarantine(On::Local);
+}
+
+#[test]
+fn on_kafka_a_bad_event_that_the_quarantine_would_refuse_is_cut() {
+    beyond_the_quarantine(On::Kafka);
+}
+
 #[test]
 fn on_the_embedded_log_an_update_that_makes_a_record_too_large_is_set_aside() {
     run(On::Local);

@@ -173,7 +173,7 @@ impl Read {
             timestamp_ms: m.timestamp_ms,
             key: m.key.map(<[u8]>::to_vec),
             payload: m.payload.map(<[u8]>::to_vec),
-            headers,
+            headers: m.owned_headers(),
         }
     }
 

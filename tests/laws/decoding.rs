@@ -36,6 +36,7 @@ pub(crate) fn table() -> TableDef {
             ..generate::source(0, 5, false, true)
         }],
         fields,
+        repartition: false,
         max_depth: 32,
     }
 }
@@ -208,7 +209,7 @@ impl Meant {
 
 /// Every message of these tests is an event, if it is anything.
 fn decode(decoder: &Decoder, def: &TableDef, raw: &RawEvent<'_>) -> Result<Event, Reject> {
-    decoder.decode(def, raw, &()).map(|decoded| decoded.event().expect("an event"))
+    decoder.decode(def, raw, &()).map(|decoded| decoded.event().unwrap_or_else(|| panic!("no event")))
 }
 
 fn raw(payload: &str) -> RawEvent<'_> {

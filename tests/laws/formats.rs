@@ -47,7 +47,7 @@ impl All {
             {"name": "op", "type": ["null", "string"]}, {"name": "after", "type": ["null", "R"]},
         ]);
         let schema = json!({"type": "record", "name": "R", "fields": fields}).to_string();
-        Self(Arc::new(WriterSchema::parse(&schema, &[]).expect("a schema")))
+        Self(Arc::new(WriterSchema::parse(&schema, &[]).unwrap_or_else(|e| panic!("{e:?}"))))
     }
 }
 
