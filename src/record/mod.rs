@@ -5,11 +5,13 @@
 
 mod canonical;
 pub mod codec;
+mod contribution;
 pub mod decode;
 pub mod definition;
 pub mod event;
 mod extreme;
 mod journal;
+mod map;
 pub mod merge;
 pub mod partitioner;
 pub mod render;
