@@ -9,6 +9,7 @@ mod contribution;
 pub mod decode;
 pub mod definition;
 pub mod event;
+pub mod explain;
 mod extreme;
 mod journal;
 mod map;
