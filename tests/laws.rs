@@ -300,6 +300,37 @@ fn law_6_a_record_does_not_grow_with_its_history() {
 }
 
 #[test]
+fn law_6_a_million_updates_of_one_key_leave_a_record_under_4_kib() {
+    use keld::record::Strategy::{Lww, Sum};
+    let fields = [("sold", (Sum, FieldType::Integer)), ("title", (Lww, FieldType::Text))]
+        .map(|(n, kind)| generate::field(n, kind, 1));
+    let sources = vec![generate::source(0, 7, true, true)];
+    let def = TableDef { sources, fields: fields.into(), ..decoding::table() };
+    let (mut record, mut sizes) = (Record::default(), Vec::new());
+    for n in 0..1_000_000_i64 {
+        let declared = vec![(0, Value::Int(n % 7 - 3)), (1, Value::Str(format!("title number {n:07}").into()))];
+        let event = Event {
+            stamp: Stamp { version: Version::single(1_700_000_000_000 + 20 * n), rank: 7 },
+            id: Some(n.unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+            kind: EventKind::Upsert { declared, dynamic: Vec::new() },
+            ..says(&def, 0, 0, Value::Null)
+        };
+        assert_eq!(merge(&def, &mut record, &event).outcome, Outcome::Applied);
+        // What a commit touches of a key is its record, whole.
+        if n % 1_000 == 999 {
+            sizes.push(bytes(&record).len());
+        }
+    }
+    let largest = |sizes: &[usize]| sizes.iter().copied().max().unwrap_or_default();
+    assert!(largest(&sizes) < 4 << 10, "{} bytes", largest(&sizes));
+    let (early, late) = (largest(&sizes[..10]), largest(&sizes[10..]));
+    assert!(late <= early + 8, "a larger sum takes some digits more: {late} bytes after {early}");
+    assert_eq!(render::current(&def, &record, 1), Some(Value::Str("title number 0999999".into())));
+    let sum = (0..1_000_000_i64).map(|n| n % 7 - 3).sum();
+    assert_eq!(render::current(&def, &record, 0), Some(Value::Int(sum)));
+}
+
+#[test]
 fn accounting_follows_the_model_inside_and_outside_the_window() {
     let wish = Wish { small_windows: true, ..Wish::default() };
     check(1, &cases(wish), |case: Case| {
