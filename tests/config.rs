@@ -121,7 +121,7 @@ fn every_mistake_of_a_file_is_reported_at_its_place() {
         ("15:10: memory.budget: ", "too little for tables (1) and workers (1): at least 160.0 MiB"),
         ("17:15: topics.replication: ", "-1"),
         ("19:7: tables.products.key: ", "a part of it is empty"),
-        ("20:26: tables.products.sources.catalog.event_id: ", "source \"catalog\": field \"sold\" is a sum"),
+        ("20:26: tables.products.sources.catalog.event_id: ", "source \"catalog\": field \"sold\" is merged by sum"),
         ("21:9: tables.products.sources.catalog.topic: ", "' '"),
         ("22:11: tables.products.sources.catalog.version: ", "found 3"),
         ("23:8: tables.products.sources.catalog.rank: ", "is 3000000000"),
@@ -192,6 +192,18 @@ fn fields_and_sources_that_do_not_fit_are_refused() {
         (
             fields("a = { type = \"text\", merge = \"max\" }"),
             "k.toml:8:30: tables.products.fields.a.merge: \"max\" does not work on text",
+        ),
+        (
+            fields("a = { type = \"keyword\", merge = \"map\" }"),
+            "k.toml:8:33: tables.products.fields.a.merge: \"map\" does not work on keyword (on: json)",
+        ),
+        (
+            fields("a = { type = \"keyword\", merge = \"append\" }"),
+            "k.toml:4:26: tables.products.sources.catalog.event_id: missing in source \"catalog\": field \"a\" is merged by append",
+        ),
+        (
+            fields("a = { type = \"text\", merge = \"first\", limit = 3 }"),
+            "k.toml:8:47: tables.products.fields.a.limit: applies to merge = \"set\", \"map\" and \"append\" only",
         ),
         (
             fields("a = { type = \"float\", limit = 3 }"),
@@ -288,6 +300,19 @@ fn the_smallest_file_gets_the_documented_defaults() {
     assert_eq!((&source.version, source.max_ahead_ms, source.rank), (&VersionFrom::Timestamp, Some(86_400_000), 0));
     let kafka = with(SMALL, &[], &["broker.kind=kafka", "broker.bootstrap_servers=h:1"]).unwrap();
     assert!(!kafka.topics.create_sources, "source topics on Kafka are somebody else's");
+}
+
+#[test]
+fn every_strategy_has_its_own_limit() {
+    let strategies = "a = { type = \"json\", merge = \"map\" }\nb = { type = \"text\", merge = \"first\" }\n\
+                      c = { type = \"json\", merge = \"append\" }\nd = { type = \"json\", merge = \"append\", limit = 7 }";
+    let text = fields(strategies).replace("topic = \"catalog\"", "topic = \"catalog\"\nevent_id = \"id\"");
+    let table = load(&text).tables[0].clone();
+    let found = |name: &str| table.field(name).map(|f| (f.merge, f.limit)).unwrap();
+    assert_eq!(found("a"), (Strategy::Map, 1000));
+    assert_eq!(found("b").0, Strategy::First);
+    assert_eq!(found("c"), (Strategy::Append, 100));
+    assert_eq!(found("d"), (Strategy::Append, 7));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The laws of `MERGE.md` §7, over random tables and histories, against a reference model that keeps everything.
 //!
-//! `KELD_LAW_CASES` sets the cases of each law (default 2,000; nightly 100,000), `KELD_LAW_SEED` replays a run.
+//! `KELD_LAW_CASES` sets the cases of each law (default 2,000, with `KELD_TEST_SCALE=full` 100,000), `KELD_LAW_SEED` replays
+//! a run.
 #![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
 
 #[path = "laws/decoding.rs"]
@@ -31,7 +32,8 @@ fn check<S: Strategy>(share: u32, strategy: &S, law: impl Fn(S::Value) -> TestCa
 where
     S::Value: std::fmt::Debug,
 {
-    let cases = number_from("KELD_LAW_CASES").and_then(|n| u32::try_from(n).ok()).unwrap_or(2_000);
+    let usual = if std::env::var("KELD_TEST_SCALE").as_deref() == Ok("full") { 100_000 } else { 2_000 };
+    let cases = number_from("KELD_LAW_CASES").and_then(|n| u32::try_from(n).ok()).unwrap_or(usual);
     let seed = number_from("KELD_LAW_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
     let config = ProptestConfig {
         cases: (cases / share).max(1),
@@ -280,15 +282,54 @@ fn law_6_a_record_does_not_grow_with_its_history() {
         for event in generate::long_history(&case.def, seed, 20_000) {
             merge(&case.def, &mut record, &event);
         }
-        // A stamped value of these histories takes at most 150 bytes, a journal entry 32 and 12 for each field it adds to.
+        // A stamped value of these histories takes at most 150 bytes, a journal entry 32 and 12 for each field it adds to, with
+        // up to three values.
         let sums = case.def.fields.iter().filter(|f| model::accumulates(f)).count();
+        let valued = case
+            .def
+            .fields
+            .iter()
+            .filter(|f| matches!(f.merge, keld::record::Strategy::First | keld::record::Strategy::Append));
         let fields: usize = case.def.fields.iter().map(|f| 150 * (1 + f.limit.max(64))).sum();
-        let journals = case.def.sources.len() * (case.def.window.events + 1) * (32 + 12 * sums);
+        let entry = 32 + 12 * sums + 450 * valued.clone().count();
+        let based: usize = valued.map(|f| 150 * (f.limit + 3)).sum();
+        let journals = case.def.sources.len() * ((case.def.window.events + 1) * entry + based);
         let bound = 64 + fields + 4 * 150 + journals;
         prop_assert!(bytes(&record).len() <= bound, "{} bytes, at most {bound}", bytes(&record).len());
         prop_assert!(record.heap_size() <= 16 * bound, "{} heap bytes", record.heap_size());
         Ok(())
     });
+}
+
+#[test]
+fn law_6_a_million_updates_of_one_key_leave_a_record_under_4_kib() {
+    use keld::record::Strategy::{Lww, Sum};
+    let fields = [("sold", (Sum, FieldType::Integer)), ("title", (Lww, FieldType::Text))]
+        .map(|(n, kind)| generate::field(n, kind, 1));
+    let sources = vec![generate::source(0, 7, true, true)];
+    let def = TableDef { sources, fields: fields.into(), ..decoding::table() };
+    let (mut record, mut sizes) = (Record::default(), Vec::new());
+    for n in 0..1_000_000_i64 {
+        let declared = vec![(0, Value::Int(n % 7 - 3)), (1, Value::Str(format!("title number {n:07}").into()))];
+        let event = Event {
+            stamp: Stamp { version: Version::single(1_700_000_000_000 + 20 * n), rank: 7 },
+            id: Some(n.unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+            kind: EventKind::Upsert { declared, dynamic: Vec::new() },
+            ..says(&def, 0, 0, Value::Null)
+        };
+        assert_eq!(merge(&def, &mut record, &event).outcome, Outcome::Applied);
+        // What a commit touches of a key is its record, whole.
+        if n % 1_000 == 999 {
+            sizes.push(bytes(&record).len());
+        }
+    }
+    let largest = |sizes: &[usize]| sizes.iter().copied().max().unwrap_or_default();
+    assert!(largest(&sizes) < 4 << 10, "{} bytes", largest(&sizes));
+    let (early, late) = (largest(&sizes[..10]), largest(&sizes[10..]));
+    assert!(late <= early + 8, "a larger sum takes some digits more: {late} bytes after {early}");
+    assert_eq!(render::current(&def, &record, 1), Some(Value::Str("title number 0999999".into())));
+    let sum = (0..1_000_000_i64).map(|n| n % 7 - 3).sum();
+    assert_eq!(render::current(&def, &record, 0), Some(Value::Int(sum)));
 }
 
 #[test]

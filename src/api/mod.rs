@@ -4,6 +4,7 @@
 //! what a record looks like ([`crate::record::render`]).
 
 mod context;
+mod explain;
 mod freshness;
 #[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]
 mod ingest;

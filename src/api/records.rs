@@ -1,5 +1,6 @@
 //! Reads by key: `GET /v1/tables/{table}/records/{key}` and `POST /v1/tables/{table}/records/get`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,14 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::context::{At, BodyParams, Context};
+use super::explain::ExplainDto;
 use super::freshness::{self, Freshness, Stage};
 use super::openapi::Problems;
 use super::params::Params;
 use super::position::Coverage;
 use super::problem::{Problem, Reason};
 use crate::query::Table;
+use crate::record::explain::{Explanation, explain};
 use crate::record::{Shown, codec};
 use crate::store::Store;
 use crate::task::TaskView;
@@ -39,6 +42,8 @@ pub(crate) struct RecordQuery {
     /// `refuse` (default): answer 503 from partitions that are not running or behind by more than `api.max_lag`;
     /// `allow`: answer with what is there.
     stale: Option<String>,
+    /// `true`: say why the record is what it is, in `explain`, of a deleted record in the problem (default `false`).
+    explain: Option<bool>,
 }
 
 /// A request for several records. Every member may as well stand in the URL.
@@ -68,6 +73,9 @@ pub(crate) struct RecordAnswer {
     /// The current record.
     #[schema(value_type = Object)]
     record: Shown,
+    /// Why it is what it is, where `explain=true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<ExplainDto>,
     #[serde(flatten)]
     coverage: Coverage,
 }
@@ -125,17 +133,21 @@ pub(crate) async fn get_named_get(
 async fn get_one(ctx: &Context, name: &str, key: String, mut params: Params) -> Result<Json<RecordAnswer>, Problem> {
     let table = ctx.table(name)?;
     let (fields, freshness) = record_params(&mut params, ctx.state.settings.api.timeout)?;
+    let explain = explain_param(&mut params)?;
     params.finish()?;
     freshness.check(&table)?;
-    let (coverage, mut records) = read(ctx, table, vec![key.clone()], fields, freshness).await?;
-    match records.pop().flatten() {
-        Some(record) => Ok(Json(RecordAnswer { key, record, coverage })),
+    let (coverage, mut found) = read(ctx, table, vec![key.clone()], Wanted { fields, explain }, freshness).await?;
+    let Found { record, explain } = found.pop().unwrap_or_default();
+    let explain = explain.map(ExplainDto::from);
+    match record {
+        Some(record) => Ok(Json(RecordAnswer { key, record, explain, coverage })),
         None => Err(Problem::new(
             Reason::NoSuchRecord,
             format!("table `{name}` has no record with this key"),
             "if it was written just now, pass the `at_least` that the writer got back",
         )
         .with("key", key)
+        .with_members(&explain.map(|explain| BTreeMap::from([("explain", explain)])))
         .with_members(&coverage)),
     }
 }
@@ -159,14 +171,19 @@ pub(crate) async fn get_many(
     let (fields, freshness) = record_params(&mut params, ctx.state.settings.api.timeout)?;
     params.finish()?;
     freshness.check(&table)?;
-    let (coverage, records) = read(&ctx, table, keys.clone(), fields, freshness).await?;
-    let missing = keys.iter().zip(&records).filter(|(_, r)| r.is_none()).map(|(key, _)| key.clone()).collect();
-    let records = keys.into_iter().zip(records).map(|(key, record)| RecordEntry { key, record }).collect();
+    let wanted = Wanted { fields, explain: false };
+    let (coverage, found) = read(&ctx, table, keys.clone(), wanted, freshness).await?;
+    let missing = keys.iter().zip(&found).filter(|(_, f)| f.record.is_none()).map(|(key, _)| key.clone()).collect();
+    let records = keys.into_iter().zip(found).map(|(key, f)| RecordEntry { key, record: f.record }).collect();
     Ok(Json(RecordsAnswer { records, missing, coverage }))
 }
 
 fn record_params(params: &mut Params, longest: Duration) -> Result<(Option<Vec<String>>, Freshness), Problem> {
     Ok((params.commas("fields")?, Freshness::take(params, longest)?))
+}
+
+fn explain_param(params: &mut Params) -> Result<bool, Problem> {
+    Ok(params.choice("explain", &[("true", true), ("false", false)])?.unwrap_or(false))
 }
 
 fn keys_param(params: &mut Params, max: usize) -> Result<Vec<String>, Problem> {
@@ -178,28 +195,44 @@ fn keys_param(params: &mut Params, max: usize) -> Result<Vec<String>, Problem> {
     }
 }
 
+/// What of a record is wanted.
+struct Wanted {
+    /// Members; all by default.
+    fields: Option<Vec<String>>,
+    explain: bool,
+}
+
+/// What there is of one key.
+#[derive(Debug, Default)]
+struct Found {
+    /// What is shown, if anything.
+    record: Option<Shown>,
+    /// Why, where wanted and something is kept, be it a tombstone.
+    explain: Option<Explanation>,
+}
+
 /// The records of `keys`, in order, and what the answer covers.
 async fn read(
     ctx: &Context,
     table: Arc<Table>,
     keys: Vec<String>,
-    fields: Option<Vec<String>>,
+    wanted: Wanted,
     freshness: Freshness,
-) -> Result<(Coverage, Vec<Option<Shown>>), Problem> {
+) -> Result<(Coverage, Vec<Found>), Problem> {
     let max_lag = ctx.state.settings.api.max_lag;
     let partitions = partitions_of(&table, &keys);
     let needed = || partitions.iter().map(|p| table.task(*p).ok_or_else(|| freshness::no_owner(*p))).collect();
     let views = freshness::admit(&table, &freshness, Stage::Applied, max_lag, needed).await?;
     let coverage = Coverage::applied(ctx.instance(), &views);
     if keys.len() <= PEEK_MOST
-        && let Some(records) = fetch(&table, &views, &keys, fields.as_deref(), &Store::peek)?
+        && let Some(found) = fetch(&table, &views, &keys, &wanted, &Store::peek)?
     {
-        return Ok((coverage, records));
+        return Ok((coverage, found));
     }
     let get = |store: &Store, keys: &[&[u8]]| store.get_many(keys).map(Some);
-    let job = move || fetch(&table, &views, &keys, fields.as_deref(), &get);
-    let records = ctx.lookups.run(job).await?.unwrap_or_default();
-    Ok((coverage, records))
+    let job = move || fetch(&table, &views, &keys, &wanted, &get);
+    let found = ctx.lookups.run(job).await?.unwrap_or_default();
+    Ok((coverage, found))
 }
 
 /// The partitions that some of these keys may be in, each once.
@@ -222,27 +255,31 @@ fn fetch(
     table: &Table,
     views: &[Arc<TaskView>],
     keys: &[String],
-    fields: Option<&[String]>,
+    wanted: &Wanted,
     get: Get<'_>,
-) -> Result<Option<Vec<Option<Shown>>>, Problem> {
-    let mut records: Vec<Option<Shown>> = vec![None; keys.len()];
+) -> Result<Option<Vec<Found>>, Problem> {
+    let mut all: Vec<Found> = keys.iter().map(|_| Found::default()).collect();
     for view in views {
         let store = view.store().ok_or_else(|| freshness::no_owner(view.partition))?;
         let here = |key: &str| {
             let place = table.def.partitioner.partition(key.as_bytes(), table.partitions);
             place.is_none_or(|p| p == view.partition)
         };
-        let asked: Vec<usize> = (0..keys.len()).filter(|i| records[*i].is_none() && here(&keys[*i])).collect();
+        let asked: Vec<usize> = (0..keys.len()).filter(|i| all[*i].record.is_none() && here(&keys[*i])).collect();
         let asked_keys: Vec<&[u8]> = asked.iter().map(|i| keys[*i].as_bytes()).collect();
         let Some(found) = get(&store, &asked_keys)? else { return Ok(None) };
         for (i, stored) in asked.iter().zip(found) {
             if let Some(bytes) = stored {
                 let record = codec::decode(&bytes)?;
-                records[*i] = Shown::of(&table.def, keys[*i].as_bytes(), &record, fields);
+                let shown = Shown::of(&table.def, keys[*i].as_bytes(), &record, wanted.fields.as_deref());
+                if wanted.explain && (shown.is_some() || all[*i].explain.is_none()) {
+                    all[*i].explain = Some(explain(&table.def, &record));
+                }
+                all[*i].record = shown;
             }
         }
     }
-    Ok(Some(records))
+    Ok(Some(all))
 }
 
 #[cfg(test)]
@@ -254,9 +291,12 @@ mod tests {
     fn the_documented_parameters_are_those_that_are_taken() {
         let mut params = Params::default();
         record_params(&mut params, Duration::from_secs(10)).unwrap();
+        explain_param(&mut params).unwrap();
         let mut url: Vec<String> = RecordQuery::into_params(|| None).into_iter().map(|p| p.name).collect();
         url.sort_unstable();
         assert_eq!(url, params.known());
+        let mut params = Params::default();
+        record_params(&mut params, Duration::from_secs(10)).unwrap();
         keys_param(&mut params, 10).unwrap_err();
         let mut body = testing::members::<RecordsBody>();
         body.sort_unstable();

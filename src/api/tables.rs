@@ -93,7 +93,7 @@ pub(crate) struct FieldDto {
     /// `text`, `keyword`, `integer`, `float`, `boolean`, `date` or `json`.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// How values are merged: `lww`, `sum`, `count`, `set`, `max` or `min`.
+    /// How values are merged: `lww`, `map`, `set`, `max`, `min`, `first`, `sum`, `count` or `append`.
     merge: &'static str,
     /// Where the value stands in events.
     path: String,
@@ -103,7 +103,7 @@ pub(crate) struct FieldDto {
     sort: bool,
     /// Facet counts wanted.
     facet: bool,
-    /// Most members of a set.
+    /// Most members of a set, keys of a map, values of an append.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<usize>,
 }
@@ -242,12 +242,15 @@ fn field(def: &FieldDef) -> FieldDto {
             Strategy::Set => "set",
             Strategy::Max => "max",
             Strategy::Min => "min",
+            Strategy::Map => "map",
+            Strategy::First => "first",
+            Strategy::Append => "append",
         },
         path: def.path.to_string(),
         index: def.index,
         sort: def.index && def.kind != FieldType::Json && (def.sort || def.kind != FieldType::Text),
         facet: def.facet,
-        limit: (def.merge == Strategy::Set).then_some(def.limit),
+        limit: def.merge.limit().map(|_| def.limit),
     }
 }
 

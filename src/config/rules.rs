@@ -172,16 +172,16 @@ fn distinct_ids<'i, 'a: 'i>(named: impl Iterator<Item = (u32, &'i str, &'i Secti
     }
 }
 
-/// Sums and counts are over distinct events: every source must say which event it is.
+/// Sums, counts and appends are over distinct events: every source must say which event it is.
 fn event_ids(sources: &[Item<'_, SourceDef>], fields: &[Item<'_, FieldDef>]) {
-    let counted = fields.iter().find(|i| matches!(i.def.merge, Strategy::Sum | Strategy::Count));
+    let counted = fields.iter().find(|i| i.def.merge.needs_event_id());
     let Some(Item { def: field, .. }) = counted else { return };
     for Item { section, def } in sources.iter().filter(|i| !i.section.given("event_id")) {
         let merge = strategy_word(field.merge);
         section.wrong(
             "event_id",
             format!(
-                "missing in source {:?}: field {:?} is a {merge} and needs it to know repeated events",
+                "missing in source {:?}: field {:?} is merged by {merge} and needs it to know repeated events",
                 def.name, field.name
             ),
         );
@@ -223,11 +223,12 @@ fn merge_fits_type(item: &Item<'_, FieldDef>) {
     use FieldType::{Date, Float, Integer, Json, Keyword};
     let Item { section, def } = item;
     let allowed: Vec<FieldType> = match def.merge {
-        Strategy::Lww => return,
+        Strategy::Lww | Strategy::First | Strategy::Append => return,
         Strategy::Sum => vec![Integer, Float],
         Strategy::Count => vec![Integer],
         Strategy::Max | Strategy::Min => vec![Integer, Float, Date, Keyword],
         Strategy::Set => TYPES.iter().map(|(_, t)| *t).filter(|t| *t != Json).collect(),
+        Strategy::Map => vec![Json],
     };
     if section.sound(&["type", "merge"]) && section.given("type") && !allowed.contains(&def.kind) {
         let allowed: Vec<&str> = allowed.into_iter().map(type_word).collect();
@@ -238,8 +239,8 @@ fn merge_fits_type(item: &Item<'_, FieldDef>) {
 
 fn options_fit(item: &Item<'_, FieldDef>) {
     let Item { section, def } = item;
-    if section.given("limit") && section.sound(&["limit", "merge"]) && def.merge != Strategy::Set {
-        section.wrong("limit", "applies to merge = \"set\" only");
+    if section.given("limit") && section.sound(&["limit", "merge"]) && def.merge.limit().is_none() {
+        section.wrong("limit", "applies to merge = \"set\", \"map\" and \"append\" only");
     }
     if !section.sound(&["type"]) {
         return;

@@ -44,6 +44,9 @@ const STRATEGIES: &[(&str, Strategy)] = &[
     ("set", Strategy::Set),
     ("max", Strategy::Max),
     ("min", Strategy::Min),
+    ("map", Strategy::Map),
+    ("first", Strategy::First),
+    ("append", Strategy::Append),
 ];
 
 /// The word for a type, as it is written in a configuration.
@@ -294,13 +297,14 @@ fn field<'a>(name: &str, s: Section<'a>) -> Item<'a, FieldDef> {
     }
     let all: Vec<&str> = TYPES.iter().map(|(word, _)| *word).collect();
     let kind = s.need("type", &format!("one of: {}", all.join(", ")), choice("type", TYPES));
+    let merge = s.or("merge", Strategy::Lww, choice("strategy", STRATEGIES));
     let def = FieldDef {
         name: name.to_owned(),
         id: name_id(name),
         kind: kind.unwrap_or(FieldType::Json),
-        merge: s.or("merge", Strategy::Lww, choice("strategy", STRATEGIES)),
+        merge,
         path: s.or("path", Path(vec![name.to_owned()]), path),
-        limit: s.or("limit", 1_000, whole(1..=100_000)),
+        limit: s.or("limit", merge.limit().unwrap_or(1_000), whole(1..=100_000)),
         index: s.or("index", true, switch),
         facet: s.or("facet", false, switch),
         sort: s.or("sort", false, switch),

@@ -2,16 +2,19 @@
 //!
 //! Format 1: tombstone; table of the distinct stamps of cells and members, ascending; fields; dynamic members; journals.
 //! Cells and members name their stamp by its place in the table. The major part of a version is written as the
-//! difference to the one before it in its list. Every list is strictly ascending, so a record has one form only.
+//! difference to the one before it in its list. Every list is strictly ascending (the values of an `append` may repeat), so a
+//! record has one form only.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::de::{BorrowDecode, BorrowDecoder, Decode};
 use bincode::enc::{Encode, Encoder};
 use bincode::error::{DecodeError, EncodeError};
 
+use super::contribution::{Contribution, Folded, append_cmp};
 use super::event::{Stamp, Version};
 use super::extreme::Extreme;
-use super::journal::{Base, Contribution, Entry, Folded, Journal};
+use super::journal::{Base, Entry, Journal};
+use super::map::Map;
 use super::set::Members;
 use super::state::{Cell, FieldState, Record};
 use super::value::{Value, canonical_float, length};
@@ -68,6 +71,10 @@ fn stamps(record: &Record) -> Vec<Stamp> {
                 out.extend(members.cleared);
                 out.extend(members.entries.iter().map(|(_, stamp)| *stamp));
             }
+            FieldState::Map(map) => {
+                out.extend(map.cleared);
+                out.extend(map.cells.iter().map(|(_, cell)| cell.stamp));
+            }
             FieldState::Extreme(_) | FieldState::Cleared(_) => {}
         }
     }
@@ -112,6 +119,11 @@ impl Stored<'_> {
         (at as u64).encode(e)
     }
 
+    fn put_cleared<E: Encoder>(&self, e: &mut E, cleared: Option<Stamp>) -> Result<(), EncodeError> {
+        cleared.is_some().encode(e)?;
+        cleared.map_or(Ok(()), |stamp| self.put_stamp(e, stamp))
+    }
+
     fn put_cell<E: Encoder>(&self, e: &mut E, cell: &Cell) -> Result<(), EncodeError> {
         self.put_stamp(e, cell.stamp)?;
         cell.value.encode(e)
@@ -125,10 +137,7 @@ impl Stored<'_> {
             }
             FieldState::Set(members) => {
                 1_u8.encode(e)?;
-                members.cleared.is_some().encode(e)?;
-                if let Some(cleared) = members.cleared {
-                    self.put_stamp(e, cleared)?;
-                }
+                self.put_cleared(e, members.cleared)?;
                 (members.entries.len() as u64).encode(e)?;
                 for (value, stamp) in &members.entries {
                     self.put_stamp(e, *stamp)?;
@@ -151,6 +160,16 @@ impl Stored<'_> {
                 3_u8.encode(e)?;
                 version.encode(e)
             }
+            FieldState::Map(map) => {
+                4_u8.encode(e)?;
+                self.put_cleared(e, map.cleared)?;
+                (map.cells.len() as u64).encode(e)?;
+                for (key, cell) in &map.cells {
+                    key.as_ref().encode(e)?;
+                    self.put_cell(e, cell)?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -171,11 +190,7 @@ fn put_journal<E: Encoder>(e: &mut E, journal: &Journal) -> Result<(), EncodeErr
         (base.folded.len() as u64).encode(e)?;
         for (field, folded) in &base.folded {
             field.encode(e)?;
-            match folded {
-                Folded::Int(sum) => (0_u8, sum).encode(e)?,
-                Folded::Float(sum) => (1_u8, sum).encode(e)?,
-                Folded::Count(n) => (2_u8, n).encode(e)?,
-            }
+            put_folded(e, folded, base.low)?;
         }
     }
     (journal.entries.len() as u64).encode(e)?;
@@ -189,10 +204,34 @@ fn put_journal<E: Encoder>(e: &mut E, journal: &Journal) -> Result<(), EncodeErr
                 Contribution::Int(i) => (0_u8, i).encode(e)?,
                 Contribution::Float(f) => (1_u8, f).encode(e)?,
                 Contribution::One => 2_u8.encode(e)?,
+                Contribution::First(cell) => (3_u8, cell.stamp.rank, &cell.value).encode(e)?,
+                Contribution::Append(cell) => (4_u8, cell.stamp.rank, &cell.value).encode(e)?,
             }
         }
     }
     Ok(())
+}
+
+/// Values that are folded have a stamp of their own; the first version is written as the difference to `low`.
+fn put_folded<E: Encoder>(e: &mut E, folded: &Folded, low: Version) -> Result<(), EncodeError> {
+    let mut last = low.major;
+    let mut put = |e: &mut E, cell: &Cell| {
+        put_version(e, cell.stamp.version, &mut last)?;
+        (cell.stamp.rank, &cell.value).encode(e)
+    };
+    match folded {
+        Folded::Int(sum) => (0_u8, sum).encode(e),
+        Folded::Float(sum) => (1_u8, sum).encode(e),
+        Folded::Count(n) => (2_u8, n).encode(e),
+        Folded::First(cell) => {
+            3_u8.encode(e)?;
+            put(e, cell)
+        }
+        Folded::Append(cells) => {
+            (4_u8, cells.len() as u64).encode(e)?;
+            cells.iter().try_for_each(|cell| put(e, cell))
+        }
+    }
 }
 
 struct Loaded(Record);
@@ -203,14 +242,7 @@ impl<'de, C> BorrowDecode<'de, C> for Loaded {
         let mut last = 0;
         let stamps = list(d, |d| Ok(Stamp { version: take_version(d, &mut last)?, rank: i32::decode(d)? }), |s| *s)?;
         let fields = list(d, |d| Ok((u32::decode(d)?, take_state(d, &stamps)?)), |(id, _)| *id)?;
-        let mut dynamic: Vec<(Box<str>, Cell)> = Vec::new();
-        for _ in 0..length(d)? {
-            let name = <&str>::borrow_decode(d)?;
-            if dynamic.last().is_some_and(|(before, _)| before.as_ref() >= name) {
-                return Err(OUT_OF_ORDER);
-            }
-            dynamic.push((name.into(), take_cell(d, &stamps)?));
-        }
+        let dynamic = take_cells(d, &stamps)?;
         let journals = list(d, |d| Ok((u32::decode(d)?, take_journal(d)?)), |(id, _)| *id)?;
         Ok(Loaded(Record { tombstone, fields, dynamic, journals }))
     }
@@ -251,11 +283,28 @@ fn take_cell<'de, D: BorrowDecoder<'de>>(d: &mut D, stamps: &[Stamp]) -> Result<
     Ok(Cell { stamp, value: Value::borrow_decode(d)? })
 }
 
+/// Cells by name.
+fn take_cells<'de, D: BorrowDecoder<'de>>(d: &mut D, stamps: &[Stamp]) -> Result<Vec<(Box<str>, Cell)>, DecodeError> {
+    let mut out: Vec<(Box<str>, Cell)> = Vec::new();
+    for _ in 0..length(d)? {
+        let name = <&str>::borrow_decode(d)?;
+        if out.last().is_some_and(|(before, _)| before.as_ref() >= name) {
+            return Err(OUT_OF_ORDER);
+        }
+        out.push((name.into(), take_cell(d, stamps)?));
+    }
+    Ok(out)
+}
+
+fn take_cleared<'de, D: BorrowDecoder<'de>>(d: &mut D, stamps: &[Stamp]) -> Result<Option<Stamp>, DecodeError> {
+    if bool::decode(d)? { take_stamp(d, stamps).map(Some) } else { Ok(None) }
+}
+
 fn take_state<'de, D: BorrowDecoder<'de>>(d: &mut D, stamps: &[Stamp]) -> Result<FieldState, DecodeError> {
     Ok(match u8::decode(d)? {
         0 => FieldState::Lww(take_cell(d, stamps)?),
         1 => {
-            let cleared = if bool::decode(d)? { Some(take_stamp(d, stamps)?) } else { None };
+            let cleared = take_cleared(d, stamps)?;
             let mut entries: Vec<(Value, Stamp)> = Vec::new();
             for _ in 0..length(d)? {
                 let Cell { value, stamp } = take_cell(d, stamps)?;
@@ -273,6 +322,7 @@ fn take_state<'de, D: BorrowDecoder<'de>>(d: &mut D, stamps: &[Stamp]) -> Result
             FieldState::Extreme(Extreme { cleared, front: list(d, pair, |(version, _)| *version)? })
         }
         3 => FieldState::Cleared(Version::decode(d)?),
+        4 => FieldState::Map(Map { cleared: take_cleared(d, stamps)?, cells: take_cells(d, stamps)? }),
         _ => return Err(UNKNOWN_KIND),
     })
 }
@@ -283,7 +333,7 @@ fn take_journal<'de, D: BorrowDecoder<'de>>(d: &mut D) -> Result<Journal, Decode
     let entry = |d: &mut D| {
         let version = take_version(d, &mut last)?;
         let id = u64::decode(d)?;
-        let parts = list(d, |d| Ok((u32::decode(d)?, take_contribution(d)?)), |(field, _)| *field)?;
+        let parts = list(d, |d| Ok((u32::decode(d)?, take_contribution(d, version)?)), |(field, _)| *field)?;
         Ok(Entry { version, id, parts: parts.into() })
     };
     let entries = list(d, entry, |entry| (entry.version, entry.id))?;
@@ -293,25 +343,51 @@ fn take_journal<'de, D: BorrowDecoder<'de>>(d: &mut D) -> Result<Journal, Decode
 fn take_base<'de, D: BorrowDecoder<'de>>(d: &mut D, last: &mut i64) -> Result<Base, DecodeError> {
     let low = take_version(d, last)?;
     let high = (take_version(d, last)?, u64::decode(d)?);
-    let folded = |d: &mut D| {
-        Ok(match u8::decode(d)? {
-            0 => Folded::Int(i128::decode(d)?),
-            1 => Folded::Float(canonical_float(f64::decode(d)?)?),
-            2 => Folded::Count(u64::decode(d)?),
-            _ => return Err(UNKNOWN_KIND),
-        })
-    };
-    let folded = list(d, |d| Ok((u32::decode(d)?, folded(d)?)), |(field, _)| *field)?;
+    let folded = list(d, |d| Ok((u32::decode(d)?, take_folded(d, low)?)), |(field, _)| *field)?;
     Ok(Base { low, high, folded })
 }
 
-fn take_contribution<'de, D: BorrowDecoder<'de>>(d: &mut D) -> Result<Contribution, DecodeError> {
+fn take_folded<'de, D: BorrowDecoder<'de>>(d: &mut D, low: Version) -> Result<Folded, DecodeError> {
+    let mut last = low.major;
+    let mut take = |d: &mut D| take_valued(d, |d| take_version(d, &mut last));
+    Ok(match u8::decode(d)? {
+        0 => Folded::Int(i128::decode(d)?),
+        1 => Folded::Float(canonical_float(f64::decode(d)?)?),
+        2 => Folded::Count(u64::decode(d)?),
+        3 => Folded::First(take(d)?.into()),
+        4 => {
+            let mut cells: Vec<Cell> = Vec::new();
+            for _ in 0..length(d)? {
+                let cell = take(d)?;
+                if cells.last().is_some_and(|before| append_cmp(before, &cell).is_gt()) {
+                    return Err(OUT_OF_ORDER);
+                }
+                cells.push(cell);
+            }
+            Folded::Append(cells)
+        }
+        _ => return Err(UNKNOWN_KIND),
+    })
+}
+
+fn take_contribution<'de, D: BorrowDecoder<'de>>(d: &mut D, version: Version) -> Result<Contribution, DecodeError> {
     Ok(match u8::decode(d)? {
         0 => Contribution::Int(i64::decode(d)?),
         1 => Contribution::Float(canonical_float(f64::decode(d)?)?),
         2 => Contribution::One,
+        3 => Contribution::First(take_valued(d, |_| Ok(version))?.into()),
+        4 => Contribution::Append(take_valued(d, |_| Ok(version))?.into()),
         _ => return Err(UNKNOWN_KIND),
     })
+}
+
+/// A value with its version, taken by `version`, and its rank.
+fn take_valued<'de, D: BorrowDecoder<'de>>(
+    d: &mut D,
+    version: impl FnOnce(&mut D) -> Result<Version, DecodeError>,
+) -> Result<Cell, DecodeError> {
+    let stamp = Stamp { version: version(d)?, rank: i32::decode(d)? };
+    Ok(Cell { stamp, value: Value::borrow_decode(d)? })
 }
 
 #[cfg(test)]

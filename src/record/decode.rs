@@ -26,7 +26,7 @@ use self::plan::Plan;
 pub use self::registry::{Lookup, Schemas};
 use super::debezium::PREFIX;
 use super::definition::{
-    Absent, Dynamic, Encoding, KeyFrom, Path, Shape, SourceDef, Strategy, TableDef, Tombstones, VersionFrom,
+    Absent, Dynamic, Encoding, FieldDef, KeyFrom, Path, Shape, SourceDef, Strategy, TableDef, Tombstones, VersionFrom,
 };
 use super::event::{Event, EventKind, Reason, Reject, Stamp, Version};
 use super::value::Value;
@@ -321,17 +321,26 @@ impl Decoder {
             let found = if *last_use { std::mem::take(&mut slots[*slot]) } else { slots[*slot].clone() };
             let value = match found {
                 Slot::Given(value) if json::is_sentinel(&self.source.sentinels, &value) => continue,
-                Slot::Given(value) => typed::field(field, value)?,
+                Slot::Given(value) => self.typed(field, value)?,
                 Slot::Absent if self.source.absent == Absent::Clear => Value::Null,
                 Slot::Absent | Slot::Kept => continue,
             };
-            if id.is_none() && matches!(field.merge, Strategy::Sum | Strategy::Count) && !value.is_null() {
-                let detail = format!("the field {} adds up, so the event needs an id", field.name);
+            if id.is_none() && field.merge.needs_event_id() && !value.is_null() {
+                let detail = format!("the field {} must know repeated events, so the event needs an id", field.name);
                 return Err(Reject { reason: Reason::MissingEventId, path: self.event_id_path(), detail });
             }
             declared.push((at, value));
         }
         Ok(EventKind::Upsert { declared, dynamic })
+    }
+
+    /// The value of a field. A sentinel in a map says nothing about its key.
+    fn typed(&self, field: &FieldDef, value: Value) -> Result<Value, Reject> {
+        let mut value = typed::field(field, value)?;
+        if let (Strategy::Map, Value::Object(members)) = (field.merge, &mut value) {
+            members.retain(|(_, value)| !json::is_sentinel(&self.source.sentinels, value));
+        }
+        Ok(value)
     }
 }
 

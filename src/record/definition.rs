@@ -133,7 +133,7 @@ pub struct SourceDef {
     pub format: Format,
     /// Where the version comes from.
     pub version: VersionFrom,
-    /// Path of the event id, needed by `sum` and `count`.
+    /// Path of the event id, needed by `sum`, `count` and `append`.
     pub event_id: Option<Path>,
     /// Breaks ties between equal versions: the higher rank wins.
     pub rank: i32,
@@ -297,6 +297,33 @@ pub enum Strategy {
     Max,
     /// Smallest value.
     Min,
+    /// An object, each key the value with the highest stamp; `json` fields.
+    Map,
+    /// The value with the lowest live stamp.
+    First,
+    /// The newest values in the order of their stamps, over distinct event ids.
+    Append,
+}
+
+impl Strategy {
+    /// Whether the field is made of contributions, which journals keep.
+    pub fn accumulates(self) -> bool {
+        matches!(self, Strategy::Sum | Strategy::Count | Strategy::First | Strategy::Append)
+    }
+
+    /// Whether contributions can be told apart by the id of their event only.
+    pub fn needs_event_id(self) -> bool {
+        matches!(self, Strategy::Sum | Strategy::Count | Strategy::Append)
+    }
+
+    /// The `limit` of a field that gives none; `None` where a limit has no meaning.
+    pub fn limit(self) -> Option<usize> {
+        match self {
+            Strategy::Set | Strategy::Map => Some(1_000),
+            Strategy::Append => Some(100),
+            Strategy::Lww | Strategy::Sum | Strategy::Count | Strategy::Max | Strategy::Min | Strategy::First => None,
+        }
+    }
 }
 
 /// A declared field.
@@ -312,7 +339,7 @@ pub struct FieldDef {
     pub merge: Strategy,
     /// Where in an event the value stands; the name by default.
     pub path: Path,
-    /// Most members of a set.
+    /// Most members of a set, keys of a map, values of an append.
     pub limit: usize,
     /// Searchable (default true).
     pub index: bool,

@@ -1,4 +1,5 @@
-//! Journals: the recent contributions of one source to the `sum` and `count` fields of a record, by event id.
+//! Journals: the recent contributions of one source to the `sum`, `count`, `first` and `append` fields of a record, by event
+//! id.
 //!
 //! What leaves the window leaves lowest first and is folded into the base. A null does not change which entries are held
 //! or when they are folded (that would make the bytes depend on the order of arrival); it masks contributions up to its
@@ -6,9 +7,14 @@
 
 use smallvec::SmallVec;
 
+use super::contribution::{Contribution, Folded};
+use super::definition::TableDef;
 use super::event::Version;
 use super::state::{FieldState, Part, cleared_at};
 use super::value::Value;
+
+/// Stands for the id of an event that has none. All that such events say at one version is one entry.
+pub(super) const NO_ID: u64 = 0;
 
 /// The contributions of one source.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,23 +49,6 @@ pub(super) struct Entry {
 /// Contributions by field id; most events make one.
 pub(super) type Parts = SmallVec<[(u32, Contribution); 1]>;
 
-/// What an event adds to one field.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Contribution {
-    Int(i64),
-    Float(f64),
-    /// One, to a `count`.
-    One,
-}
-
-/// Contributions added up.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Folded {
-    Int(i128),
-    Float(f64),
-    Count(u64),
-}
-
 /// What became of the contributions of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
@@ -69,6 +58,8 @@ pub(super) enum Admission {
     Held,
     /// Its id is held with other content; whether the new content is now the one kept.
     Conflict { replaced: bool },
+    /// It has no id, and its version is held; what became of it.
+    Joined(Part),
     /// At or below the base, and its id is not held: it cannot be told from a duplicate.
     Outside,
 }
@@ -80,46 +71,33 @@ impl Entry {
 
     /// Canonical JSON of the content, for conflicts.
     fn content(&self) -> String {
-        let parts = self.parts.iter().map(|(field, part)| {
-            let value = match part {
-                Contribution::Int(i) => Value::Int(*i),
-                Contribution::Float(f) => Value::Float(*f),
-                Contribution::One => Value::Int(1),
+        let part =
+            |(field, part): &(u32, Contribution)| Value::Array(vec![Value::Int(i64::from(*field)), part.value()]);
+        Value::Array(self.parts.iter().map(part).collect()).canonical()
+    }
+
+    /// Takes in what another event without an id says at the same version.
+    fn join(&mut self, parts: Parts) -> Part {
+        let mut all = Part::Held;
+        for (field, part) in parts {
+            let one = match self.parts.binary_search_by_key(&field, |(held, _)| *held) {
+                Ok(at) => self.parts[at].1.join(part),
+                Err(at) => {
+                    self.parts.insert(at, (field, part));
+                    Part::Changed
+                }
             };
-            Value::Array(vec![Value::Int(i64::from(*field)), value])
-        });
-        Value::Array(parts.collect()).canonical()
-    }
-}
-
-impl Folded {
-    /// Nothing yet, of the kind that `part` adds to.
-    pub(super) fn zero(part: Contribution) -> Self {
-        match part {
-            Contribution::Int(_) => Folded::Int(0),
-            Contribution::Float(_) => Folded::Float(0.0),
-            Contribution::One => Folded::Count(0),
+            all = all.and(one);
         }
-    }
-
-    /// Adds one contribution. One of another kind (the field's type changed, which is refused elsewhere) starts anew.
-    pub(super) fn add(&mut self, part: Contribution) {
-        match (&mut *self, part) {
-            (Folded::Int(sum), Contribution::Int(i)) => *sum = sum.saturating_add(i128::from(i)),
-            (Folded::Float(sum), Contribution::Float(f)) => *sum += f,
-            (Folded::Count(n), Contribution::One) => *n = n.saturating_add(1),
-            (_, part) => {
-                *self = Folded::zero(part);
-                self.add(part);
-            }
-        }
+        all
     }
 }
 
 impl Journal {
     /// Takes in the contributions of an event, unless its id is held or it lies outside the window.
     pub(super) fn admit(&mut self, entry: Entry) -> Admission {
-        let admission = match self.entries.iter().position(|held| held.id == entry.id) {
+        let admission = match self.find(&entry) {
+            Some(at) if entry.id == NO_ID => return Admission::Joined(self.entries[at].join(entry.parts)),
             Some(at) => {
                 let held = &self.entries[at];
                 if *held == entry {
@@ -140,44 +118,75 @@ impl Journal {
         admission
     }
 
+    /// The entry of the same event; of those without an id, that of the same version.
+    fn find(&self, entry: &Entry) -> Option<usize> {
+        if entry.id == NO_ID {
+            return self.entries.binary_search_by_key(&entry.order(), Entry::order).ok();
+        }
+        self.entries.iter().position(|held| held.id == entry.id)
+    }
+
     /// Folds what left the window, lowest first: all but the `most` highest, and what is older than `span_ms` before
-    /// the newest (`None` where versions are not times). `fields` holds the masks.
-    pub(super) fn shrink(&mut self, most: usize, span_ms: Option<i64>, fields: &[(u32, FieldState)]) {
+    /// the newest (`None` where versions are not times). `fields` holds the masks. Returns how many values of `append` fields
+    /// their limits let go.
+    pub(super) fn shrink(
+        &mut self,
+        def: &TableDef,
+        most: usize,
+        span_ms: Option<i64>,
+        fields: &[(u32, FieldState)],
+    ) -> u32 {
         let newest = self.entries.last().map_or(i64::MIN, |entry| entry.version.major);
         let oldest = span_ms.map_or(i64::MIN, |span| newest.saturating_sub(span));
         let over = self.entries.len().saturating_sub(most.max(1));
         let leaving = over.max(self.entries.partition_point(|entry| entry.version.major < oldest));
+        let mut evicted = 0;
         for entry in self.entries.drain(..leaving) {
-            fold(&mut self.base, &entry, fields);
+            let order = entry.order();
+            let base = self.base.get_or_insert_with(|| Base { low: entry.version, high: order, folded: Vec::new() });
+            base.high = base.high.max(order);
+            evicted += base.fold(def, entry.version, entry.parts, fields).1;
+        }
+        evicted
+    }
+
+    /// Takes in contributions that lie outside the window, of fields for which it does not matter whether they came before
+    /// (`first`): they are folded at once, as if they had come in time.
+    pub(super) fn fold_late(
+        &mut self,
+        def: &TableDef,
+        version: Version,
+        parts: Parts,
+        fields: &[(u32, FieldState)],
+    ) -> Part {
+        match &mut self.base {
+            Some(base) if !parts.is_empty() => base.fold(def, version, parts, fields).0,
+            _ => Part::Held,
         }
     }
 
-    /// Folds a contribution outside the window into the base; what it may be a duplicate of, nobody can tell any more.
-    pub(super) fn fold_in(&mut self, entry: &Entry, fields: &[(u32, FieldState)]) {
-        fold(&mut self.base, entry, fields);
-    }
-
-    /// Drops the base's part of a field if a null at `version` covers it all. True if it covers only some of it, which
-    /// cannot be taken out any more.
+    /// Drops the base's part of a field as far as a null at `version` covers it. True if some of what it covers cannot be
+    /// taken out any more.
     pub(super) fn clear(&mut self, field: u32, version: Version) -> bool {
         let Some(base) = &mut self.base else { return false };
         let Ok(at) = base.folded.binary_search_by_key(&field, |(id, _)| *id) else { return false };
-        if base.high.0 <= version {
+        let covered = base.high.0 <= version;
+        let split = !covered && base.folded[at].1.split(version);
+        if covered || base.folded[at].1.is_empty() {
             base.folded.remove(at);
-            return false;
         }
-        base.low <= version
+        !covered && !split && base.low <= version
     }
 
     /// Removes what a tombstone at `version` covers; counts in `misses` a base that it covers only in part. False if
     /// nothing is left.
     pub(super) fn bury(&mut self, version: Version, misses: &mut u32) -> bool {
         self.entries.retain(|entry| entry.version > version);
-        if let Some(base) = &self.base {
+        if let Some(base) = &mut self.base {
             if base.high.0 <= version {
                 self.base = None;
             } else if base.low <= version {
-                *misses = misses.saturating_add(1);
+                *misses = misses.saturating_add(u32::from(base.bury(version)));
             }
         }
         self.base.is_some() || !self.entries.is_empty()
@@ -185,23 +194,25 @@ impl Journal {
 
     /// The live contributions to one field, added up; `None` if there are none.
     pub(super) fn total(&self, field: u32, cleared: Option<Version>) -> Option<Folded> {
-        let base = self
-            .base
-            .as_ref()
-            .and_then(|base| base.folded.binary_search_by_key(&field, |(id, _)| *id).ok().map(|at| base.folded[at].1));
+        let base = self.base.as_ref().and_then(|base| base.of(field)).cloned();
         self.live(field, cleared).fold(base, |total, part| {
-            let mut sum = total.unwrap_or_else(|| Folded::zero(part));
-            sum.add(part);
-            Some(sum)
+            let part = Folded::of(part.clone());
+            Some(match total {
+                Some(mut total) => {
+                    total.add(part);
+                    total
+                }
+                None => part,
+            })
         })
     }
 
     /// The live contributions to one field that are still in the window, lowest first.
-    pub(super) fn live(&self, field: u32, cleared: Option<Version>) -> impl Iterator<Item = Contribution> {
+    pub(super) fn live(&self, field: u32, cleared: Option<Version>) -> impl Iterator<Item = &Contribution> {
         let from = cleared.map_or(0, |at| self.entries.partition_point(|entry| entry.version <= at));
         self.entries[from..]
             .iter()
-            .filter_map(move |entry| entry.parts.iter().find(|(id, _)| *id == field).map(|(_, part)| *part))
+            .filter_map(move |entry| entry.parts.iter().find(|(id, _)| *id == field).map(|(_, part)| part))
     }
 
     /// Whether any contribution is live.
@@ -211,43 +222,62 @@ impl Journal {
     }
 
     pub(super) fn heap_size(&self) -> usize {
-        let base = self.base.as_ref().map_or(0, |base| base.folded.capacity() * size_of::<(u32, Folded)>());
-        let parts: usize = self.entries.iter().filter(|e| e.parts.spilled()).map(|e| e.parts.capacity()).sum();
-        base + self.entries.capacity() * size_of::<Entry>() + parts * size_of::<(u32, Contribution)>()
+        let base = self.base.as_ref().map_or(0, |base| {
+            let behind: usize = base.folded.iter().map(|(_, folded)| folded.heap_size()).sum();
+            base.folded.capacity() * size_of::<(u32, Folded)>() + behind
+        });
+        let of_entry = |entry: &Entry| {
+            let spilled = if entry.parts.spilled() { entry.parts.capacity() } else { 0 };
+            let behind: usize = entry.parts.iter().map(|(_, part)| part.heap_size()).sum();
+            spilled * size_of::<(u32, Contribution)>() + behind
+        };
+        base + self.entries.capacity() * size_of::<Entry>() + self.entries.iter().map(of_entry).sum::<usize>()
+    }
+}
+
+impl Base {
+    /// What is folded of a field.
+    pub(super) fn of(&self, field: u32) -> Option<&Folded> {
+        self.folded.binary_search_by_key(&field, |(id, _)| *id).ok().map(|at| &self.folded[at].1)
+    }
+
+    /// Folds the contributions of one event; what became of them, and how many values of `append` fields went over their
+    /// limits.
+    fn fold(&mut self, def: &TableDef, version: Version, parts: Parts, fields: &[(u32, FieldState)]) -> (Part, u32) {
+        let mut all = if version < self.low { Part::Changed } else { Part::Held };
+        let mut evicted = 0;
+        self.low = self.low.min(version);
+        for (field, part) in parts {
+            if masked(fields, field, version) {
+                all = all.and(Part::Superseded);
+                continue;
+            }
+            let (at, one) = match self.folded.binary_search_by_key(&field, |(id, _)| *id) {
+                Ok(at) => (at, self.folded[at].1.add(Folded::of(part))),
+                Err(at) => {
+                    self.folded.insert(at, (field, Folded::of(part)));
+                    (at, Part::Changed)
+                }
+            };
+            let limit = def.field_by_id(field).map_or(usize::MAX, |field| field.limit);
+            evicted += self.folded[at].1.shrink(limit);
+            all = all.and(one);
+        }
+        (all, evicted)
+    }
+
+    /// Takes out what a tombstone at `version`, which covers only a part, covers; true if some of it cannot be taken out.
+    fn bury(&mut self, version: Version) -> bool {
+        let mut missed = false;
+        self.folded.retain_mut(|(_, folded)| {
+            missed |= !folded.split(version);
+            !folded.is_empty()
+        });
+        missed
     }
 }
 
 /// Whether a null cleared contributions of this version to this field.
 fn masked(fields: &[(u32, FieldState)], field: u32, version: Version) -> bool {
     cleared_at(fields, field).is_some_and(|cleared| version <= cleared)
-}
-
-fn fold(base: &mut Option<Base>, entry: &Entry, fields: &[(u32, FieldState)]) {
-    let base = base.get_or_insert_with(|| Base { low: entry.version, high: entry.order(), folded: Vec::new() });
-    base.low = base.low.min(entry.version);
-    base.high = base.high.max(entry.order());
-    for (field, part) in &entry.parts {
-        if masked(fields, *field, entry.version) {
-            continue;
-        }
-        let at = match base.folded.binary_search_by_key(field, |(id, _)| *id) {
-            Ok(at) => at,
-            Err(at) => {
-                base.folded.insert(at, (*field, Folded::zero(*part)));
-                at
-            }
-        };
-        base.folded[at].1.add(*part);
-    }
-}
-
-impl Admission {
-    /// What it means for the outcome of the event; `None` where the contribution was refused.
-    pub(super) fn part(self) -> Option<Part> {
-        match self {
-            Admission::Entered | Admission::Conflict { replaced: true } => Some(Part::Changed),
-            Admission::Held | Admission::Conflict { replaced: false } => Some(Part::Held),
-            Admission::Outside => None,
-        }
-    }
 }

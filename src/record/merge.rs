@@ -1,9 +1,11 @@
 //! The pure merge: `merge(record, event) → outcome`, changing the record in place.
 
+use super::contribution::Contribution;
 use super::definition::{FieldDef, Strategy, TableDef};
 use super::event::{Event, EventKind, Outcome, Reason, Reject, Stamp, Version};
 use super::extreme::{End, Extreme};
-use super::journal::{Admission, Entry, Journal, Parts};
+use super::journal::{Admission, Entry, Journal, NO_ID, Parts};
+use super::map::Map;
 use super::set::Members;
 use super::state::{Cell, FieldState, Part, Record};
 use super::sums;
@@ -22,7 +24,7 @@ pub struct Merged {
     pub refused: Vec<u32>,
     /// Deletes and nulls that came later than the window: what they cover in part was folded already and stays.
     pub window_misses: u32,
-    /// Members that a limit pushed out.
+    /// Values that a limit pushed out.
     pub evicted: u32,
     /// Ids seen again with other content.
     pub id_conflicts: u32,
@@ -168,10 +170,14 @@ impl Upsert<'_> {
                 Strategy::Set => self.set(record, field, value),
                 Strategy::Max => self.extreme(record, field, value, End::Max),
                 Strategy::Min => self.extreme(record, field, value, End::Min),
-                Strategy::Sum | Strategy::Count if value.is_null() => self.clear(record, field),
-                Strategy::Sum | Strategy::Count => match sums::contribution(field, value) {
-                    Some(part) => parts.push((field.id, part)),
-                    None => self.refuse(field, Reason::WrongType, "not a number"),
+                Strategy::Map => self.map(record, field, value),
+                Strategy::Sum | Strategy::Count | Strategy::First | Strategy::Append => match value {
+                    Value::Null => self.clear(record, field),
+                    Value::Array(values) if field.merge == Strategy::Append && values.is_empty() => {}
+                    value => match Contribution::of(field, value, self.event.stamp) {
+                        Some(part) => parts.push((field.id, part)),
+                        None => self.refuse(field, Reason::WrongType, "not a number"),
+                    },
                 },
             }
         }
@@ -218,6 +224,21 @@ impl Upsert<'_> {
         });
     }
 
+    fn map(&mut self, record: &mut Record, field: &FieldDef, value: &Value) {
+        if !matches!(value, Value::Null | Value::Object(_)) {
+            return self.refuse(field, Reason::WrongType, "not an object");
+        }
+        let Upsert { event: Event { stamp, .. }, tally, .. } = self;
+        with_state(record, field.id, FieldState::Map(Map::default()), |state| {
+            let FieldState::Map(map) = state else { return };
+            let Value::Object(members) = value else { return tally.count(map.clear(*stamp)) };
+            for (key, value) in members {
+                let part = map.write(key, value, *stamp, field.limit, &mut tally.evicted);
+                tally.count(part);
+            }
+        });
+    }
+
     fn extreme(&mut self, record: &mut Record, field: &FieldDef, value: &Value, end: End) {
         let Upsert { event: Event { stamp: Stamp { version, .. }, .. }, tally, .. } = self;
         with_state(record, field.id, FieldState::Extreme(Extreme::default()), |state| {
@@ -230,7 +251,7 @@ impl Upsert<'_> {
         });
     }
 
-    /// A null on a `sum` or `count`: masks contributions up to its version.
+    /// A null on a field that is made of contributions: masks them up to its version.
     fn clear(&mut self, record: &mut Record, field: &FieldDef) {
         let version = self.event.stamp.version;
         match record.fields.binary_search_by_key(&field.id, |(id, _)| *id) {
@@ -249,9 +270,13 @@ impl Upsert<'_> {
 
     fn contribute(&mut self, record: &mut Record, mut parts: Parts) {
         let Event { stamp: Stamp { version, .. }, source, id, .. } = *self.event;
-        let Some(id) = id else {
-            return self.refuse_parts(&parts, Reason::MissingEventId, "a contribution without an event id");
-        };
+        if id.is_none() {
+            let nameless = take_with_id(&mut parts);
+            self.refuse_parts(&nameless, Reason::MissingEventId, "a contribution without an event id");
+            if parts.is_empty() {
+                return;
+            }
+        }
         parts.sort_unstable_by_key(|(field, _)| *field);
         let at = match record.journals.binary_search_by_key(&source, |(held, _)| *held) {
             Ok(at) => at,
@@ -261,22 +286,26 @@ impl Upsert<'_> {
             }
         };
         let journal = &mut record.journals[at].1;
-        let admission = journal.admit(Entry { version, id, parts: parts.clone() });
+        let admission = journal.admit(Entry { version, id: id.unwrap_or(NO_ID), parts: parts.clone() });
         if admission == Admission::Outside && self.no_duplicate {
-            journal.fold_in(&Entry { version, id, parts }, &record.fields);
+            journal.fold_late(self.def, version, parts, &record.fields);
             self.tally.changed = true;
             return;
         }
         self.tally.id_conflicts += u32::from(matches!(admission, Admission::Conflict { .. }));
-        match admission.part() {
-            Some(Part::Changed) => {
-                journal.shrink(self.def.window.events, self.span(source), &record.fields);
+        match admission {
+            Admission::Entered | Admission::Conflict { replaced: true } => {
+                let window = self.def.window.events;
+                self.tally.evicted += journal.shrink(self.def, window, self.span(source), &record.fields);
                 self.tally.changed = true;
             }
-            Some(_) => self.tally.id_held = true,
-            None => {
+            Admission::Held | Admission::Conflict { replaced: false } => self.tally.id_held = true,
+            Admission::Joined(part) => self.tally.count(part),
+            Admission::Outside => {
+                let late = take_with_id(&mut parts);
+                self.tally.count(journal.fold_late(self.def, version, parts, &record.fields));
                 let detail = "older than the window of its source, so it cannot be told from a duplicate";
-                self.refuse_parts(&parts, Reason::OutsideWindow, detail);
+                self.refuse_parts(&late, Reason::OutsideWindow, detail);
             }
         }
     }
@@ -312,6 +341,13 @@ impl Upsert<'_> {
             self.tally.count(part);
         }
     }
+}
+
+/// Takes out the parts that only the id of their event tells from duplicates.
+fn take_with_id(parts: &mut Parts) -> Parts {
+    let (with_id, rest) = parts.drain(..).partition(|(_, part)| part.needs_id());
+    *parts = rest;
+    with_id
 }
 
 /// Runs `change` on the state of a field, which starts as `fresh` if there is none (or one of another strategy, which

@@ -5,12 +5,15 @@
 
 mod canonical;
 pub mod codec;
+mod contribution;
 pub mod debezium;
 pub mod decode;
 pub mod definition;
 pub mod event;
+pub mod explain;
 mod extreme;
 mod journal;
+mod map;
 pub mod merge;
 pub mod partitioner;
 pub mod render;

@@ -1,6 +1,6 @@
 //! What a client sees of a record.
 
-use super::definition::{FieldDef, FieldType, KeyFrom, Strategy, TableDef};
+use super::definition::{FieldDef, FieldType, KeyFrom, TableDef};
 use super::state::{FieldState, Record};
 use super::sums;
 use super::value::Value;
@@ -73,22 +73,26 @@ fn unshadowed<'r>(
 }
 
 fn value(field: &FieldDef, record: &Record) -> Option<Value> {
-    match field.merge {
-        Strategy::Sum | Strategy::Count => sums::total(record, field.id).and_then(sums::shown),
-        Strategy::Lww | Strategy::Set | Strategy::Max | Strategy::Min => match record.field(field.id)? {
-            FieldState::Lww(cell) => (!cell.value.is_null()).then(|| cell.value.clone()),
-            FieldState::Extreme(front) => front.value().cloned(),
-            FieldState::Set(members) => {
-                let values: Vec<Value> = members.values().cloned().collect();
-                (!values.is_empty()).then_some(Value::Array(values))
-            }
-            FieldState::Cleared(_) => None,
-        },
+    if field.merge.accumulates() {
+        return sums::shown(record, field);
+    }
+    match record.field(field.id)? {
+        FieldState::Lww(cell) => (!cell.value.is_null()).then(|| cell.value.clone()),
+        FieldState::Extreme(front) => front.value().cloned(),
+        FieldState::Set(members) => {
+            let values: Vec<Value> = members.values().cloned().collect();
+            (!values.is_empty()).then_some(Value::Array(values))
+        }
+        FieldState::Map(map) => {
+            let members: Vec<_> = map.shown().map(|(key, value)| (key.to_owned(), value.clone())).collect();
+            (!members.is_empty()).then_some(Value::Object(members))
+        }
+        FieldState::Cleared(_) => None,
     }
 }
 
 /// The value as clients see it: dates as text.
-fn display(kind: FieldType, value: Value) -> Value {
+pub(super) fn display(kind: FieldType, value: Value) -> Value {
     match (kind, value) {
         (FieldType::Date, Value::Int(ms)) => match jiff::Timestamp::from_millisecond(ms) {
             Ok(time) => Value::Str(time.to_string().into()),
@@ -104,6 +108,7 @@ fn display(kind: FieldType, value: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Strategy;
     use crate::record::testing::{after, table, text, upsert};
 
     fn def() -> TableDef {

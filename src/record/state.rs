@@ -3,6 +3,7 @@
 use super::event::{Stamp, Version};
 use super::extreme::Extreme;
 use super::journal::Journal;
+use super::map::Map;
 use super::set::Members;
 use super::value::Value;
 
@@ -21,7 +22,7 @@ pub struct Record {
     pub(super) fields: Vec<(u32, FieldState)>,
     /// Undeclared members by name.
     pub(super) dynamic: Vec<(Box<str>, Cell)>,
-    /// Contributions to `sum` and `count` fields by [`super::SourceDef::id`].
+    /// Contributions to `sum`, `count`, `first` and `append` fields by [`super::SourceDef::id`].
     pub(super) journals: Vec<(u32, Journal)>,
 }
 
@@ -34,8 +35,10 @@ pub(super) enum FieldState {
     Set(Members),
     /// `max` and `min`.
     Extreme(Extreme),
-    /// `sum` and `count`: contributions up to this version were cleared by a null.
+    /// `sum`, `count`, `first` and `append`: contributions up to this version were cleared by a null.
     Cleared(Version),
+    /// `map`.
+    Map(Map),
 }
 
 /// The value of one field, with the stamp of the event that wrote it.
@@ -54,6 +57,17 @@ pub(super) enum Part {
     Held,
     /// Superseded by what is held.
     Superseded,
+}
+
+impl Part {
+    /// What became of two parts together.
+    pub(super) fn and(self, other: Part) -> Part {
+        match (self, other) {
+            (Part::Changed, _) | (_, Part::Changed) => Part::Changed,
+            (Part::Superseded, _) | (_, Part::Superseded) => Part::Superseded,
+            (Part::Held, Part::Held) => Part::Held,
+        }
+    }
 }
 
 impl Cell {
@@ -79,6 +93,7 @@ impl FieldState {
             FieldState::Set(members) => members.bury(version),
             FieldState::Extreme(front) => front.bury(version),
             FieldState::Cleared(at) => *at > version,
+            FieldState::Map(map) => map.bury(version),
         }
     }
 
@@ -88,6 +103,7 @@ impl FieldState {
             FieldState::Lww(_) | FieldState::Cleared(_) => false,
             FieldState::Set(members) => members.is_empty(),
             FieldState::Extreme(front) => front.is_empty(),
+            FieldState::Map(map) => map.is_empty(),
         }
     }
 
@@ -97,6 +113,7 @@ impl FieldState {
             FieldState::Set(members) => members.values().next().is_some(),
             FieldState::Extreme(front) => front.value().is_some(),
             FieldState::Cleared(_) => false,
+            FieldState::Map(map) => map.shown().next().is_some(),
         }
     }
 
@@ -106,6 +123,7 @@ impl FieldState {
             FieldState::Set(members) => members.heap_size(),
             FieldState::Extreme(front) => front.heap_size(),
             FieldState::Cleared(_) => 0,
+            FieldState::Map(map) => map.heap_size(),
         }
     }
 }

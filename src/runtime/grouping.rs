@@ -171,11 +171,12 @@ impl Grouping<'_> {
 
     /// Whether the changelog takes the record whatever the events of the group add to it. No member of an event grows by more
     /// than a factor of sixteen when it is stored (`[1,1]`: nine bytes for two), a field that an event clears by not naming it
-    /// takes less than 64 bytes, and a further stamp makes none of those held longer than twice its size.
+    /// takes less than 64 bytes, a further stamp makes none of those held longer than twice its size, and what is folded into a
+    /// base takes at most five times its size in the window.
     fn surely_fits(&self, inbox: &Inbox, group: &Group<'_>, held: &Held) -> bool {
         let events: usize = group.iter().map(|(.., i)| inbox.arrived[*i].weight).sum();
         let added = 16 * events + (64 * self.def.fields.len() + 256) * group.len();
-        held.key.len() + 2 * held.stored + added <= self.max_record
+        held.key.len() + 5 * held.stored + added <= self.max_record
     }
 
     fn merge_in_place(&self, inbox: &Inbox, group: &Group<'_>, record: &mut Record, out: &mut Merges) -> bool {

@@ -60,6 +60,36 @@ fn a_record_is_read_by_its_key() {
 }
 
 #[test]
+fn a_record_explains_itself() {
+    let face = Face::start();
+    let plain = face.client.get("/v1/tables/products/records/p1?explain=false");
+    assert_eq!(plain.get("explain"), None);
+    let answer = face.client.get("/v1/tables/products/records/p1?explain=true&fields=title");
+    assert_eq!(answer["record"], json!({"title": "walnut desk"}));
+    let told = &answer["explain"];
+    let field = |name: &str| told["fields"].as_array().unwrap().iter().find(|f| f["name"] == name).unwrap();
+    assert_eq!((&field("title")["merge"], &field("sold")["merge"]), (&json!("lww"), &json!("sum")));
+    let from = &field("title")["from"][0];
+    assert_eq!(
+        (&from["value"], &from["sources"], &from["rank"]),
+        (&json!("walnut desk"), &json!(["catalog"]), &json!(20))
+    );
+    assert_eq!(from["lost_ties"], Value::Null);
+    let held = told["journals"].as_object().unwrap().values().flat_map(|j| j["events"].as_array().unwrap());
+    let sold: i64 = held.map(|e| e["contributions"]["sold"].as_i64().unwrap_or(0)).sum();
+    assert_eq!(json!(sold), products()[0]["sold"]);
+    assert!(told["not_kept"].as_array().is_some_and(|n| !n.is_empty()));
+
+    let (status, gone) = face.client.get_any("/v1/tables/products/records/p5?explain=true");
+    assert_eq!((status, &gone["reason"]), (404, &json!("no_such_record")));
+    assert!(gone["explain"]["tombstone"][0].is_i64(), "a deleted record says when: {gone}");
+    let (_, never) = face.client.get_any("/v1/tables/products/records/nobody?explain=true");
+    assert_eq!(never.get("explain"), None);
+    let (status, wrong) = face.client.get_any("/v1/tables/products/records/p1?explain=yes");
+    assert_eq!((status, &wrong["parameter"]), (400, &json!("explain")));
+}
+
+#[test]
 fn several_records_come_in_the_order_asked_and_missing_ones_are_named() {
     let face = Face::start();
     let [p1, p2, _, p4] = products();

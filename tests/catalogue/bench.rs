@@ -59,6 +59,9 @@ best = { type = "integer", merge = "max" }
 least = { type = "integer", merge = "min" }
 sold = { type = "integer", merge = "sum" }
 seen = { type = "integer", merge = "count" }
+traits = { type = "json", merge = "map" }
+origin = { type = "keyword", merge = "first" }
+log = { type = "keyword", merge = "append" }
 "#;
 
 /// What became of the events of a source: applied, duplicate, stale, quarantined.

@@ -14,16 +14,18 @@ use crate::common::workload::Delivery;
 pub(crate) fn bug_01_a_duplicate_increments_once(on: On) {
     let events = [
         a(
-            &json!({"id": "k1", "v": 1, "e": "a1", "name": "first", "sold": 5, "seen": 1, "tags": ["x"], "best": 7, "least": 7}),
+            &json!({"id": "k1", "v": 1, "e": "a1", "name": "first", "sold": 5, "seen": 1, "tags": ["x"], "best": 7, "least": 7, "traits": {"w": 1}, "origin": "o1", "log": "l1"}),
         ),
-        a(&json!({"id": "k1", "v": 2, "e": "a2", "sold": -2, "seen": 1, "tags": ["y"], "best": 3, "least": 3})),
-        b(&json!({"id": "k1", "v": 1, "e": "b1", "sold": 10, "colour": "red"})),
+        a(
+            &json!({"id": "k1", "v": 2, "e": "a2", "sold": -2, "seen": 1, "tags": ["y"], "best": 3, "least": 3, "traits": {"w": 2, "h": 3}, "origin": "o2", "log": ["l3", "l2"]}),
+        ),
+        b(&json!({"id": "k1", "v": 1, "e": "b1", "sold": 10, "colour": "red", "origin": "ob", "log": "lb"})),
         b(&json!({"id": "k2", "v": 5, "e": "b2", "seen": 1})),
         a(&json!({"id": "k2", "v": 9, "e": "a3", "sold": 4})),
         a(&json!({"id": "k3", "v": 1, "e": "a4", "name": "nothing that adds up"})),
     ];
     let expected = [
-        json!({"id": "k1", "name": "first", "colour": "red", "tags": ["x", "y"], "best": 7, "least": 3, "sold": 13, "seen": 2}),
+        json!({"id": "k1", "name": "first", "colour": "red", "tags": ["x", "y"], "best": 7, "least": 3, "sold": 13, "seen": 2, "traits": {"h": 3, "w": 2}, "origin": "o1", "log": ["l1", "lb", "l3", "l2"]}),
         json!({"id": "k2", "sold": 4, "seen": 1}),
         json!({"id": "k3", "name": "nothing that adds up"}),
     ];
@@ -36,6 +38,10 @@ pub(crate) fn bug_01_a_duplicate_increments_once(on: On) {
     let instance = bench.start();
     bench.send(&instance.client(), &events);
     bench.check(&instance, &[("a", [4, 16, 0, 0]), ("b", [2, 8, 0, 0])]);
+    for (filter, total) in [("log:l3", 1), ("origin:o1", 1), ("traits.h:3", 1), ("traits.w:1", 0), ("origin:o2", 0)] {
+        let found = instance.client().get(&format!("/v1/tables/{TABLE}/search?filter={filter}"));
+        assert_eq!(found["total"], total, "{filter}");
+    }
     instance.stop();
     bench.lose_store_and_index();
     let instance = bench.start();
@@ -48,12 +54,16 @@ pub(crate) fn bug_01_a_duplicate_increments_once(on: On) {
 /// object against a text.
 fn tied(key: &str) -> [Delivery; 4] {
     [
-        a(&json!({"id": key, "v": 7, "e": "1", "size": 999, "name": "alpha", "sold": 1, "tags": ["p"], "extra": "m"})),
         a(
-            &json!({"id": key, "v": 7, "e": "2", "size": 1000, "name": "beta", "sold": 2, "tags": ["q"], "extra": {"z": 1}}),
+            &json!({"id": key, "v": 7, "e": "1", "size": 999, "name": "alpha", "sold": 1, "tags": ["p"], "extra": "m", "traits": {"t": 999}, "origin": "x", "log": "p"}),
+        ),
+        a(
+            &json!({"id": key, "v": 7, "e": "2", "size": 1000, "name": "beta", "sold": 2, "tags": ["q"], "extra": {"z": 1}, "traits": {"t": 1000, "u": null}, "origin": "y", "log": "q"}),
         ),
         a(&json!({"id": key, "v": 7, "e": "3", "size": 5, "colour": null, "sold": 4})),
-        b(&json!({"id": key, "v": 7, "e": "4", "name": "aaa", "colour": "blue", "sold": 8})),
+        b(
+            &json!({"id": key, "v": 7, "e": "4", "name": "aaa", "colour": "blue", "sold": 8, "traits": {"u": 1}, "origin": "z", "log": "b"}),
+        ),
     ]
 }
 
@@ -83,7 +93,7 @@ pub(crate) fn bug_02_every_order_of_tied_events_gives_the_same_bytes_on_two_inst
     let record = |i: usize| {
         json!({
             "id": format!("tied-{i}"), "name": "aaa", "colour": "blue", "size": 999, "tags": ["p", "q"], "sold": 15,
-            "extra": {"z": 1}
+            "extra": {"z": 1}, "traits": {"t": 999, "u": 1}, "origin": "y", "log": ["p", "q", "b"]
         })
     };
     let expected: Vec<Value> = (0..orders.len()).map(record).collect();

@@ -1,6 +1,6 @@
 //! Random tables and histories. Everything is drawn from small ranges, so that ties, repetitions and overlaps happen.
 
-use super::model::{Windows, accumulates};
+use super::model::{Windows, accumulates, needs_id};
 use keld::record::definition::name_id;
 use keld::record::{
     Absent, Dynamic, Event, EventKind, FieldDef, FieldType, Format, KeyFrom, Partitioner, Path, SourceDef, Stamp,
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// The one key that every history speaks of.
 pub(crate) const KEY: &str = "k-1";
 const MEMBERS: [&str; 4] = ["x", "y", "z z", "é"];
-const KINDS: [(Merge, FieldType); 16] = [
+const KINDS: [(Merge, FieldType); 24] = [
     (Merge::Lww, FieldType::Keyword),
     (Merge::Sum, FieldType::Integer),
     (Merge::Set, FieldType::Keyword),
@@ -30,6 +30,14 @@ const KINDS: [(Merge, FieldType); 16] = [
     (Merge::Lww, FieldType::Boolean),
     (Merge::Lww, FieldType::Date),
     (Merge::Lww, FieldType::Text),
+    (Merge::Map, FieldType::Json),
+    (Merge::First, FieldType::Keyword),
+    (Merge::Append, FieldType::Keyword),
+    (Merge::Map, FieldType::Json),
+    (Merge::First, FieldType::Json),
+    (Merge::Append, FieldType::Json),
+    (Merge::First, FieldType::Date),
+    (Merge::Append, FieldType::Integer),
 ];
 
 /// What a law wants of its histories.
@@ -231,7 +239,8 @@ fn upsert(def: &TableDef, source: &SourceDef, values: &[(u8, u8)], clears: bool)
             continue;
         };
         let value = if *pick == 9 { Value::Null } else { typed(field, *pick) };
-        let unfit = accumulates(field) && if value == Value::Null { !clears } else { source.event_id.is_none() };
+        let nameless = needs_id(field) && source.event_id.is_none();
+        let unfit = if value == Value::Null { accumulates(field) && !clears } else { nameless };
         if !unfit {
             declared.insert(at, value);
         }
@@ -252,8 +261,34 @@ fn typed(field: &FieldDef, pick: u8) -> Value {
         (FieldType::Json, _) => json(pick),
         _ => Value::Str(["a", "b", "B", "ab", "é", "😀", "9", "10", "quite long, as titles are"][at].into()),
     };
-    let arrays = field.merge == Merge::Set || (field.merge == Merge::Lww && field.kind != FieldType::Json);
+    if field.merge == Merge::Map {
+        return object(at);
+    }
+    let arrays = match field.merge {
+        Merge::Set | Merge::Append => true,
+        Merge::Lww | Merge::First => field.kind != FieldType::Json,
+        _ => false,
+    };
+    if field.merge == Merge::Append && pick == 5 {
+        return Value::Array(Vec::new());
+    }
     if arrays && pick >= 6 { Value::Array(vec![one(at), one(at - 5), one(at - 3)]) } else { one(at) }
+}
+
+/// Values of a map: few keys, so that they meet; some are cleared alone.
+fn object(at: usize) -> Value {
+    let members: Vec<(&str, Value)> = match at {
+        0 => vec![("a", Value::Int(999))],
+        1 => vec![("a", Value::Int(1000)), ("b", Value::Bool(true))],
+        2 => vec![("a", Value::Null)],
+        3 => vec![],
+        4 => vec![("a!", Value::Int(1)), ("b", Value::Null), ("c", Value::Int(3))],
+        5 => vec![("b", Value::Float(0.5)), ("é", Value::Int(5))],
+        6 => vec![("a", Value::Int(1)), ("b", Value::Int(2)), ("c", Value::Int(3)), ("d", Value::Int(4))],
+        7 => vec![("c", Value::Null), ("d", Value::Bool(false))],
+        _ => vec![("a", Value::Int(999)), ("é", Value::Null)],
+    };
+    Value::Object(members.into_iter().map(|(name, v)| (name.to_owned(), v)).collect())
 }
 
 fn json(pick: u8) -> Value {

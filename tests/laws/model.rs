@@ -38,6 +38,10 @@ enum Part {
 struct Journal {
     held: BTreeSet<Entry>,
     folded: BTreeSet<Entry>,
+    /// What came too late for the window and counts all the same, for `first` fields only.
+    late: BTreeSet<Entry>,
+    /// Those of all these that a delete cannot take out of a base.
+    rigid: BTreeSet<Entry>,
 }
 
 /// Fate of a contribution.
@@ -67,7 +71,7 @@ impl<'a> Windows<'a> {
     }
 
     fn fate(&self, event: &Event) -> Fate {
-        let entry = (event.stamp.version, event.id.unwrap_or_default());
+        let entry = entry(event);
         match self.journals.get(&event.source) {
             _ if self.buried(event.stamp.version) => Fate::Dead,
             Some(journal) if journal.held.contains(&entry) => Fate::Held,
@@ -81,12 +85,22 @@ impl<'a> Windows<'a> {
         if event.kind == EventKind::Delete {
             return self.bury(event.stamp.version);
         }
-        if contributions(self.def, event).is_empty() || self.fate(event) != Fate::New {
+        let (adds, fate) = (contributions(self.def, event), self.fate(event));
+        let first = adds.iter().any(|f| self.def.fields[*f].merge == Strategy::First);
+        let rigid = adds.iter().any(|f| self.def.fields[*f].merge != Strategy::Append);
+        if adds.is_empty() || !(fate == Fate::New || fate == Fate::Outside && first) {
             return false;
         }
         let timed = source(self.def, event).is_some_and(|s| s.version == VersionFrom::Timestamp);
         let journal = self.journals.entry(event.source).or_default();
-        journal.held.insert((event.stamp.version, event.id.unwrap_or_default()));
+        if rigid {
+            journal.rigid.insert(entry(event));
+        }
+        if fate == Fate::Outside {
+            journal.late.insert(entry(event));
+            return false;
+        }
+        journal.held.insert(entry(event));
         while let (Some(oldest), Some(newest)) = (journal.held.first(), journal.held.last()) {
             let late = timed && newest.0.major - oldest.0.major > self.def.window.time_ms;
             if journal.held.len() <= self.def.window.events && !late {
@@ -107,8 +121,15 @@ impl<'a> Windows<'a> {
             journal.held.retain(|entry| entry.0 > version);
             // A base that the delete covers only in part cannot be split, and stays.
             match journal.folded.last() {
-                Some(highest) if highest.0 <= version => journal.folded.clear(),
-                _ => missed |= journal.folded.first().is_some_and(|lowest| lowest.0 <= version),
+                Some(highest) if highest.0 <= version => {
+                    journal.folded.clear();
+                    journal.late.clear();
+                }
+                _ => {
+                    let base: BTreeSet<Entry> = journal.folded.union(&journal.late).copied().collect();
+                    missed |=
+                        base.first().is_some_and(|lowest| lowest.0 <= version) && !base.is_disjoint(&journal.rigid);
+                }
             }
         }
         missed
@@ -123,7 +144,7 @@ impl<'a> Windows<'a> {
         let removes = event.kind == EventKind::Delete || parts(event).any(clears);
         let highest = |journal: &Journal| journal.folded.last().copied();
         let overtaken = self.journals.values().filter_map(highest).any(|base| base.0 > event.stamp.version);
-        !(removes && overtaken) && (contributions(self.def, event).is_empty() || self.fate(event) != Fate::Outside)
+        !(removes && overtaken) && (strict(self.def, event).is_empty() || self.fate(event) != Fate::Outside)
     }
 }
 
@@ -175,8 +196,9 @@ impl<'a> Model<'a> {
         }
         let adds = contributions(self.def(), event);
         let fate = (!adds.is_empty()).then(|| self.windows.fate(event));
-        if fate == Some(Fate::Outside) {
-            let refused = adds.iter().map(|f| self.def().fields[*f].name.clone()).collect();
+        let strict = strict(self.def(), event);
+        if fate == Some(Fate::Outside) && !strict.is_empty() {
+            let refused = strict.iter().map(|f| self.def().fields[*f].name.clone()).collect();
             return Foreseen { outcomes: vec![Outcome::Quarantined], refused, missed: false };
         }
         just(&self.outcomes(event, &adds, fate))
@@ -187,11 +209,14 @@ impl<'a> Model<'a> {
         match fate {
             Some(Fate::New) if adds.iter().all(|f| self.cleared(*f, event.stamp.version)) => found.push(Part::Any),
             Some(Fate::New) => found.push(Part::New),
+            // How far back the lowest folded version lies is nobody's business, but part of the bytes.
+            Some(Fate::Outside) => found.push(Part::Any),
+            Some(_) if event.id.is_none() => found.extend(adds.iter().map(|f| self.judge_tie(*f, event))),
             Some(_) => found.push(Part::Held),
             None => {}
         }
         // Ids speak of contributions: whether the id of an event without any is remembered is nobody's promise.
-        let known = fate == Some(Fate::Held);
+        let known = fate == Some(Fate::Held) && event.id.is_some();
         let maybe_known = !known && event.id.is_some() && self.seen.contains(&event);
         let unchanged = if known || found.iter().all(|p| *p == Part::Held) {
             vec![Outcome::Duplicate]
@@ -230,7 +255,23 @@ impl<'a> Model<'a> {
         parts(event).filter_map(judge).collect()
     }
 
-    /// A null on a sum or count.
+    /// A value of a `first`, from an event without an id, at a version that its source has spoken at already.
+    fn judge_tie(&self, field: usize, event: &Event) -> Part {
+        let rivals: Vec<&Event> =
+            self.live().into_iter().filter(|e| e.source == event.source && entry(e) == entry(event)).collect();
+        let text = |e: &&Event| {
+            let values = said(Slot::Field(field), &[*e]);
+            values.first().filter(|(_, v)| **v != Value::Null).map(|(_, v)| canonical(v))
+        };
+        let best = rivals.iter().filter_map(text).max();
+        match best.map(|best| Some(best).cmp(&text(&event))) {
+            None | Some(Ordering::Less) => Part::New,
+            Some(Ordering::Equal) => Part::Held,
+            Some(Ordering::Greater) => Part::Superseded,
+        }
+    }
+
+    /// A null on a field that is made of contributions.
     fn judge_clear(&self, slot: Slot<'_>, stamp: Stamp) -> Part {
         match self.clears(slot, &self.live()).max().map(|held| held.version.cmp(&stamp.version)) {
             None | Some(Ordering::Less) => Part::New,
@@ -242,7 +283,7 @@ impl<'a> Model<'a> {
     /// What decides about a field: fronts and contributions know versions only, cells and sets know ranks too.
     fn decisive(&self, slot: Slot<'_>, stamp: Stamp) -> Stamp {
         match self.merge(slot) {
-            Strategy::Lww | Strategy::Set => stamp,
+            Strategy::Lww | Strategy::Set | Strategy::Map => stamp,
             _ => Stamp { rank: 0, ..stamp },
         }
     }
@@ -267,6 +308,9 @@ impl<'a> Model<'a> {
     fn members(&self, slot: Slot<'_>, value: &Value) -> Vec<Value> {
         match value {
             Value::Array(members) if self.merge(slot) == Strategy::Set => members.clone(),
+            Value::Object(members) if self.merge(slot) == Strategy::Map => {
+                members.iter().map(|(key, v)| Value::Array(vec![Value::Str(key.as_str().into()), v.clone()])).collect()
+            }
             whole => vec![whole.clone()],
         }
     }
@@ -299,12 +343,20 @@ impl<'a> Model<'a> {
         if let (Slot::Field(f), Strategy::Set) = (slot, self.merge(slot)) {
             all.truncate(self.def().fields[f].limit);
         }
+        if let (Slot::Field(f), Strategy::Map) = (slot, self.merge(slot)) {
+            all.sort_by_key(|(stamp, pair)| std::cmp::Reverse((*stamp, pair_of(pair).0.to_owned())));
+            all.truncate(self.def().fields[f].limit);
+        }
         all.extend(null);
         all
     }
 
     /// Whether `other` makes `pair` worthless for ever: no delete or null can remove it and leave `pair`.
     fn beats(&self, slot: Slot<'_>, other: &(Stamp, Value), pair: &(Stamp, Value)) -> bool {
+        if self.merge(slot) == Strategy::Map {
+            let ((key, value), (of, held)) = (pair_of(&other.1), pair_of(&pair.1));
+            return key == of && (other.0, canonical(value)) > (pair.0, canonical(held));
+        }
         let better = match (self.merge(slot), compare(&other.1, &pair.1)) {
             (_, Ordering::Equal) => other.0 > pair.0,
             (Strategy::Max, order) => order == Ordering::Greater,
@@ -319,17 +371,69 @@ impl<'a> Model<'a> {
         let slot = Slot::Field(field);
         let merge = self.merge(slot);
         if self.accumulates(slot) {
-            return self.accumulated(field);
+            return match merge {
+                Strategy::First => self.first(field),
+                Strategy::Append => self.appended(field),
+                _ => self.accumulated(field),
+            };
         }
         let held = self.state(slot, &self.live()).into_iter().map(|(_, v)| v);
         let mut values: Vec<Value> = held.filter(|v| *v != Value::Null).collect();
         values.sort_by(compare);
         match merge {
             _ if values.is_empty() => None,
+            Strategy::Map => {
+                let pairs = values.iter().map(pair_of).filter(|(_, v)| **v != Value::Null);
+                let members: BTreeMap<String, Value> = pairs.map(|(key, v)| (key.to_owned(), v.clone())).collect();
+                (!members.is_empty()).then(|| Value::Object(members.into_iter().collect()))
+            }
             Strategy::Set => Some(Value::Array(values)),
             Strategy::Max => values.pop(),
             _ => values.into_iter().next(),
         }
+    }
+
+    /// What counts of a field that is made of values, with stamps; of what was folded all, or what no delete covers.
+    fn contributed(&self, field: usize, folded_too: impl Fn(&Journal, &Entry) -> bool) -> Vec<(Stamp, Value)> {
+        let mut all = Vec::new();
+        for (source, journal) in &self.windows.journals {
+            for at in journal.folded.iter().chain(&journal.late).chain(&journal.held).collect::<BTreeSet<_>>() {
+                if !journal.held.contains(at) && !folded_too(journal, at) || self.cleared(field, at.0) {
+                    continue;
+                }
+                let of_entry: Vec<&Event> =
+                    self.seen.iter().copied().filter(|e| e.source == *source && entry(e) == *at).collect();
+                let values = said(Slot::Field(field), &of_entry).into_iter().filter(|(_, v)| **v != Value::Null);
+                let mut values: Vec<(Stamp, Value)> = values.map(|(stamp, v)| (stamp, v.clone())).collect();
+                // The same event, seen again.
+                values.dedup();
+                all.extend(values);
+            }
+        }
+        all
+    }
+
+    /// The value with the lowest stamp, of tied ones that with the larger text.
+    fn first(&self, field: usize) -> Option<Value> {
+        let lowest_first = |(stamp, value): &(Stamp, Value)| (*stamp, std::cmp::Reverse(canonical(value)));
+        self.contributed(field, |_, _| true).into_iter().min_by_key(lowest_first).map(|(_, value)| value)
+    }
+
+    /// The newest values, oldest first.
+    fn appended(&self, field: usize) -> Option<Value> {
+        let in_time = |journal: &Journal, at: &Entry| journal.folded.contains(at) && !self.windows.buried(at.0);
+        let mut all = self.contributed(field, in_time);
+        all.sort_by_key(|(stamp, value)| (*stamp, canonical(value)));
+        let mut values: Vec<Value> = Vec::new();
+        for (_, value) in all {
+            match value {
+                Value::Array(several) => values.extend(several),
+                single => values.push(single),
+            }
+        }
+        let over = values.len().saturating_sub(self.def().fields[field].limit);
+        values.drain(..over);
+        (!values.is_empty()).then_some(Value::Array(values))
     }
 
     /// Contributions of each source in order, then the sources by id.
@@ -338,7 +442,7 @@ impl<'a> Model<'a> {
         for (source, journal) in &self.windows.journals {
             let mut subtotal = 0.0;
             for entry in journal.folded.iter().chain(&journal.held) {
-                let of_entry = |e: &&&Event| e.source == *source && (e.stamp.version, e.id) == (entry.0, Some(entry.1));
+                let of_entry = |e: &&&Event| e.source == *source && self::entry(e) == *entry;
                 let event = self.seen.iter().find(of_entry)?;
                 match said(Slot::Field(field), &[event]).first() {
                     Some((_, Value::Null)) | None => continue,
@@ -416,9 +520,31 @@ fn said<'a>(slot: Slot<'_>, events: &[&'a Event]) -> Vec<(Stamp, &'a Value)> {
     events.iter().flat_map(of_slot).collect()
 }
 
-/// Sum and count fields to which an event contributes.
+/// Place of an event's contributions in its source's order; those without an id share one a version.
+fn entry(event: &Event) -> Entry {
+    (event.stamp.version, event.id.unwrap_or_default())
+}
+
+/// Key and value of a map's pair.
+fn pair_of(pair: &Value) -> (&str, &Value) {
+    match pair {
+        Value::Array(both) => match both.as_slice() {
+            [Value::Str(key), value] => (key, value),
+            _ => ("", pair),
+        },
+        _ => ("", pair),
+    }
+}
+
+/// Fields to which an event contributes what only its id tells from a duplicate.
+fn strict(def: &TableDef, event: &Event) -> Vec<usize> {
+    contributions(def, event).into_iter().filter(|f| needs_id(&def.fields[*f])).collect()
+}
+
+/// Fields made of contributions to which an event contributes.
 pub(crate) fn contributions(def: &TableDef, event: &Event) -> Vec<usize> {
     let field = |(slot, value): (Slot<'_>, &Value)| match slot {
+        Slot::Field(f) if def.fields[f].merge == Strategy::Append && *value == Value::Array(Vec::new()) => None,
         Slot::Field(f) if accumulates(&def.fields[f]) && *value != Value::Null => Some(f),
         _ => None,
     };
@@ -427,7 +553,12 @@ pub(crate) fn contributions(def: &TableDef, event: &Event) -> Vec<usize> {
 
 /// Whether a field is made of contributions.
 pub(crate) fn accumulates(field: &FieldDef) -> bool {
-    matches!(field.merge, Strategy::Sum | Strategy::Count)
+    matches!(field.merge, Strategy::Sum | Strategy::Count | Strategy::First | Strategy::Append)
+}
+
+/// Whether contributions to a field need an event id.
+pub(crate) fn needs_id(field: &FieldDef) -> bool {
+    matches!(field.merge, Strategy::Sum | Strategy::Count | Strategy::Append)
 }
 
 fn source<'a>(def: &'a TableDef, event: &Event) -> Option<&'a SourceDef> {

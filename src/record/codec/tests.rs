@@ -83,6 +83,59 @@ fn golden_bytes_of_format_1() {
     assert_eq!(hex(&bytes(&everything())), GOLDEN);
 }
 
+/// A record of the strategies `map`, `first` and `append`.
+fn values() -> Record {
+    let (old, new) = (stamp(1_700_000_000_000, 10), stamp(1_700_000_000_005, -7));
+    let text = |s: &str| Value::Str(s.into());
+    let cell = |value, stamp| Cell { value, stamp };
+    let several = Value::Array(vec![Value::Int(1), Value::Int(2)]);
+    let map = Map {
+        cleared: Some(stamp(1_600_000_000_000, 0)),
+        cells: vec![("a".into(), cell(Value::Null, old)), ("é".into(), cell(text("x"), new))],
+    };
+    let base = Base {
+        low: stamp(1_600_000_000_000, 0).version,
+        high: (stamp(1_699_999_999_999, 0).version, 7),
+        folded: vec![
+            (20, Folded::First(cell(text("oldest"), stamp(1_600_000_000_000, 30)).into())),
+            (
+                21,
+                Folded::Append(vec![
+                    cell(several, stamp(1_600_000_000_001, 10)),
+                    cell(text("b"), old),
+                    cell(text("b"), old),
+                ]),
+            ),
+        ],
+    };
+    let entry = |stamp: Stamp, id, parts| Entry { version: stamp.version, id, parts };
+    let first = |value, stamp| Contribution::First(cell(value, stamp).into());
+    let append = |value, stamp| Contribution::Append(cell(value, stamp).into());
+    let entries = vec![
+        entry(old, 8, smallvec![(20, first(Value::Bool(true), old)), (21, append(text("c"), old))]),
+        entry(new, 1, smallvec![(21, append(Value::Object(vec![("k".into(), Value::Float(0.5))]), new))]),
+    ];
+    let nameless = vec![entry(stamp(-5, 2), 0, smallvec![(20, first(Value::Int(-1), stamp(-5, 2)))])];
+    Record {
+        tombstone: None,
+        fields: vec![(19, FieldState::Map(map)), (21, FieldState::Cleared(Version::single(5)))],
+        dynamic: Vec::new(),
+        journals: vec![(4, Journal { base: Some(base), entries }), (5, Journal { base: None, entries: nameless })],
+    }
+}
+
+#[test]
+fn golden_bytes_of_values_in_format_1() {
+    assert_eq!(hex(&bytes(&values())), GOLDEN_VALUES);
+}
+
+/// As [`GOLDEN`].
+const GOLDEN_VALUES: &str = "\
+    010003fd0000dd0ee90200000000fd00d0ed902e00000000140a000d0213040100020161010002c3a90204017815030a0000\
+    020401fd0000dd0ee902000000fdfecfed902e000000000702140300003c04066f6c64657374150403020014050202020204\
+    fdfecfed902e0000000014040162000014040162020200080214031401011504140401630a00010115040d0601016b030000\
+    00000000e03f050001090000011403040201";
+
 /// Written down once; a change here is a new format version.
 const GOLDEN: &str = "\
     0101fd0030ef7dba0200000703fd0000dd0ee90200000000fd00d0ed902e00000000140a060d0601000204074b657422746c\
@@ -102,19 +155,20 @@ fn equal_stamps_are_stored_once() {
 
 #[test]
 fn damaged_bytes_give_an_error_or_a_record_never_a_panic() {
-    let whole = bytes(&everything());
-    for end in 0..whole.len() {
-        assert!(decode(&whole[..end]).is_err(), "cut at {end}");
-    }
-    assert!(decode(&[&whole[..], &[0]].concat()).is_err(), "one byte too many");
-    for at in 0..whole.len() {
-        for byte in 0..=255 {
-            let mut damaged = whole.clone();
-            damaged[at] = byte;
-            if let Ok(record) = decode(&damaged) {
-                let mut again = Vec::new();
-                encode(&record, &mut again);
-                assert_eq!(decode(&again).unwrap(), record);
+    for whole in [bytes(&everything()), bytes(&values())] {
+        for end in 0..whole.len() {
+            assert!(decode(&whole[..end]).is_err(), "cut at {end}");
+        }
+        assert!(decode(&[&whole[..], &[0]].concat()).is_err(), "one byte too many");
+        for at in 0..whole.len() {
+            for byte in 0..=255 {
+                let mut damaged = whole.clone();
+                damaged[at] = byte;
+                if let Ok(record) = decode(&damaged) {
+                    let mut again = Vec::new();
+                    encode(&record, &mut again);
+                    assert_eq!(decode(&again).unwrap(), record);
+                }
             }
         }
     }

@@ -409,6 +409,26 @@ fn a_source_of_whole_rows_clears_what_it_does_not_carry() {
 }
 
 #[test]
+fn a_map_takes_objects_and_a_first_and_an_append_take_arrays_too() {
+    let mut def =
+        table(&[("m", Json, Strategy::Map), ("f", Integer, Strategy::First), ("l", Keyword, Strategy::Append)]);
+    def.sources[0].sentinels = vec![text("__gone")];
+    let of = |json: &str| members(&def, json).0;
+    let object = Object(vec![("b".into(), Null), ("c".into(), Object(named("d", Int(1))))]);
+    assert_eq!(of(",\"m\":{\"c\":{\"d\":1},\"a\":\"__gone\",\"b\":null}"), named("m", object));
+    assert_eq!(
+        of(",\"m\":null,\"f\":[1,\"2\"]"),
+        [("f".to_owned(), Array(vec![Int(1), Int(2)])), ("m".to_owned(), Null)]
+    );
+    for (json, reason) in [("\"m\":[{}]", "m"), ("\"m\":1", "m"), ("\"f\":\"x\"", "f"), ("\"id\":1,\"l\":[true]", "l")]
+    {
+        let payload = format!("{{\"sku\":\"k\",\"ts\":1,{json}}}");
+        assert_eq!(refused(&def, &payload), (Reason::WrongType, reason.to_owned()), "{json}");
+    }
+    assert_eq!(refused(&def, "{\"sku\":\"k\",\"ts\":1,\"l\":\"x\"}"), (Reason::MissingEventId, "id".to_owned()));
+}
+
+#[test]
 fn the_second_source_has_its_own_rules() {
     let mut def = def();
     def.sources[1].version = VersionFrom::Timestamp;

@@ -7,9 +7,12 @@ use crate::record::value::Value;
 
 /// The value of a declared field, typed; null stays null.
 pub(super) fn field(field: &FieldDef, value: Value) -> Result<Value, Reject> {
-    let many = matches!(field.merge, Strategy::Lww | Strategy::Set);
+    let many = matches!(field.merge, Strategy::Lww | Strategy::Set | Strategy::First | Strategy::Append);
     match value {
         Value::Null => Ok(Value::Null),
+        value if field.merge == Strategy::Map && !matches!(value, Value::Object(_)) => {
+            Err(wrong(field, &value, "an object"))
+        }
         Value::Array(items) if many => match field.kind {
             FieldType::Json => Ok(Value::Array(items)),
             kind => items.into_iter().map(|item| scalar(field, kind, item)).collect::<Result<_, _>>().map(Value::Array),

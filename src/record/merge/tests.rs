@@ -82,6 +82,189 @@ fn an_empty_array_leaves_no_trace_in_a_set() {
     assert!(record.is_empty());
 }
 
+fn object(members: &[(&str, Value)]) -> Value {
+    Value::object(members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+}
+
+#[test]
+fn a_map_is_merged_key_by_key() {
+    let def = one(FieldType::Json, Strategy::Map);
+    let events = [
+        says(&def, 1, 1, object(&[("a", Int(1)), ("b", Int(1)), ("d", Int(1))])),
+        says(&def, 2, 2, object(&[("a", Int(2)), ("d", Null)])),
+        says(&def, 3, 3, object(&[("c", text("new"))])),
+        upsert(&def, 1, 2, 4, &[("f", object(&[("b", text("higher rank"))]))]),
+    ];
+    assert_eq!(shown(&def, &in_any_order(&def, &events)), json!({"f": {"a": 2, "b": "higher rank", "c": "new"}}));
+    let outcomes = feed(&def, &mut after(&def, &events), &[events[0].clone(), events[2].clone()]);
+    assert_eq!(outcomes, [Stale, Duplicate]);
+}
+
+#[test]
+fn keys_of_a_map_with_equal_stamps_fall_to_the_larger_canonical_json() {
+    let def = one(FieldType::Json, Strategy::Map);
+    let events = [
+        says(&def, 5, 1, object(&[("a", Int(1000)), ("b", Null)])),
+        says(&def, 5, 2, object(&[("a", Int(999)), ("b", text("null wins over text"))])),
+    ];
+    assert_eq!(shown(&def, &in_any_order(&def, &events)), json!({"f": {"a": 999}}));
+}
+
+#[test]
+fn a_null_in_place_of_a_map_clears_it_up_to_its_stamp() {
+    let def = one(FieldType::Json, Strategy::Map);
+    let events = [
+        says(&def, 1, 1, object(&[("a", Int(1))])),
+        says(&def, 2, 2, object(&[("b", Int(2))])),
+        says(&def, 3, 3, object(&[("c", Int(3))])),
+        says(&def, 2, 4, Null),
+    ];
+    assert_eq!(shown(&def, &in_any_order(&def, &events)), json!({"f": {"c": 3}}), "at equal stamps null wins");
+    assert_eq!(shown(&def, &in_any_order(&def, &events[3..])), json!(null), "an empty map is not shown");
+    let mut record = Record::default();
+    assert_eq!(merge(&def, &mut record, &says(&def, 1, 1, object(&[]))).outcome, Duplicate);
+    assert!(record.is_empty(), "an empty object leaves no trace");
+}
+
+#[test]
+fn a_map_keeps_the_keys_with_the_highest_stamps_over_its_limit() {
+    let mut def = one(FieldType::Json, Strategy::Map);
+    def.fields[0].limit = 2;
+    let events = [
+        says(&def, 1, 1, object(&[("a", Int(1)), ("b", Int(1))])),
+        says(&def, 2, 2, object(&[("c", Int(2)), ("d", Int(2)), ("a", Int(2))])),
+        says(&def, 3, 3, object(&[("b", Null)])),
+    ];
+    let record = in_any_order(&def, &events);
+    assert_eq!(shown(&def, &record), json!({"f": {"d": 2}}), "a, c and d tie at 2; b is kept, though cleared");
+    let mut record = after(&def, &events[1..]);
+    assert_eq!(merge(&def, &mut record, &events[0]).evicted, 1, "a lies below what the limit keeps, b is held");
+}
+
+#[test]
+fn a_delete_takes_the_keys_it_covers_out_of_a_map() {
+    let def = one(FieldType::Json, Strategy::Map);
+    let events = [
+        says(&def, 1, 1, object(&[("a", Int(1)), ("b", Int(1))])),
+        says(&def, 3, 2, object(&[("b", Int(3))])),
+        delete(&def, 1, 2),
+    ];
+    assert_eq!(shown(&def, &in_any_order(&def, &events)), json!({"f": {"b": 3}}));
+}
+
+#[test]
+fn what_came_first_stays_until_a_delete_uncovers_the_next() {
+    let def = one(FieldType::Keyword, Strategy::First);
+    let mut events = vec![
+        says(&def, 2, 1, text("second")),
+        upsert(&def, 1, 1, 2, &[("f", text("first"))]),
+        says(&def, 3, 3, Value::Array(vec![text("third"), text("and more")])),
+    ];
+    assert_eq!(shown(&def, &in_any_order(&def, &events)), json!({"f": "first"}));
+    events.push(delete(&def, 0, 1));
+    assert_eq!(shown(&def, &in_any_order(&def, &events)), json!({"f": "second"}));
+    events.push(says(&def, 2, 5, Null));
+    assert_eq!(shown(&def, &in_any_order(&def, &events)), json!({"f": ["third", "and more"]}));
+}
+
+#[test]
+fn what_came_first_at_equal_versions_falls_to_the_rank_then_to_the_canonical_json() {
+    let def = one(FieldType::Keyword, Strategy::First);
+    let events = [
+        upsert(&def, 1, 5, 1, &[("f", text("z, of the higher rank"))]),
+        says(&def, 5, 2, text("a")),
+        says(&def, 5, 3, text("b")),
+    ];
+    assert_eq!(shown(&def, &in_any_order(&def, &events)), json!({"f": "b"}));
+}
+
+#[test]
+fn a_first_needs_no_event_id_and_no_window() {
+    let mut def = one(FieldType::Integer, Strategy::First);
+    def.window.events = 1;
+    let event = |v: i64, x| Event { id: None, ..says(&def, v, 0, Int(x)) };
+    let events = [event(1, 10), event(1, 9), event(2, 20), event(3, 30)];
+    let record = in_any_order(&def, &events);
+    assert_eq!(shown(&def, &record), json!({"f": 9}), "at equal stamps \"9\" beats \"10\"");
+    let mut record = after(&def, &events[1..]);
+    assert_eq!(
+        feed(&def, &mut record, &[event(1, 10), event(1, 9), event(3, 30), event(3, 4)]),
+        [Stale, Duplicate, Duplicate, Applied]
+    );
+}
+
+#[test]
+fn a_first_that_a_late_delete_cannot_split_is_a_miss() {
+    let mut def = one(FieldType::Integer, Strategy::First);
+    def.window.events = 1;
+    let mut record = after(&def, &[says(&def, 1, 1, Int(1)), says(&def, 3, 3, Int(3)), says(&def, 4, 4, Int(4))]);
+    let merged = merge(&def, &mut record, &delete(&def, 0, 2));
+    assert_eq!((merged.outcome, merged.window_misses), (Applied, 1));
+    assert_eq!(shown(&def, &record), json!({"f": 1}), "3 was folded with it, and is not known any more");
+    merge(&def, &mut record, &delete(&def, 0, 3));
+    assert_eq!(shown(&def, &record), json!({"f": 4}));
+}
+
+#[test]
+fn an_append_shows_values_in_the_order_of_their_stamps() {
+    let def = one(FieldType::Keyword, Strategy::Append);
+    let events = [
+        says(&def, 2, 7, text("c")),
+        says(&def, 1, 8, Value::Array(vec![text("b"), text("a")])),
+        upsert(&def, 1, 2, 7, &[("f", text("a higher rank"))]),
+        says(&def, 2, 9, text("b")),
+        says(&def, 3, 6, text("c")),
+    ];
+    let record = in_any_order(&def, &events);
+    assert_eq!(shown(&def, &record), json!({"f": ["b", "a", "b", "c", "a higher rank", "c"]}));
+    assert_eq!(merge(&def, &mut after(&def, &events), &says(&def, 9, 9, Value::Array(vec![]))).outcome, Duplicate);
+}
+
+#[test]
+fn an_append_keeps_the_newest_values_over_its_limit() {
+    let mut def = one(FieldType::Integer, Strategy::Append);
+    def.fields[0].limit = 3;
+    def.window.events = 2;
+    let mut record = Record::default();
+    let evicted: u32 =
+        (1..=9).map(|v| merge(&def, &mut record, &says(&def, v, v.unsigned_abs(), Int(v))).evicted).sum();
+    assert_eq!((shown(&def, &record), evicted), (json!({"f": [7, 8, 9]}), 4), "two in the window, three folded");
+    merge(&def, &mut record, &delete(&def, 0, 7));
+    assert_eq!(shown(&def, &record), json!({"f": [8, 9]}));
+    let several = Value::Array([1, 2, 3, 4].map(Int).into());
+    assert_eq!(shown(&def, &after(&def, &[says(&def, 1, 1, several)])), json!({"f": [2, 3, 4]}));
+}
+
+#[test]
+fn deletes_and_nulls_split_what_an_append_has_folded() {
+    let mut def = one(FieldType::Integer, Strategy::Append);
+    def.window.events = 1;
+    let held = after(&def, &(1..=5).map(|v| says(&def, v, v.unsigned_abs(), Int(v))).collect::<Vec<_>>());
+    for covers in [delete(&def, 1, 2), upsert(&def, 1, 2, 9, &[("f", Null)])] {
+        let mut record = held.clone();
+        let merged = merge(&def, &mut record, &covers);
+        assert_eq!((merged.outcome, merged.window_misses), (Applied, 0));
+        assert_eq!(shown(&def, &record), json!({"f": [3, 4, 5]}));
+    }
+}
+
+#[test]
+fn an_append_counts_an_event_once_and_refuses_what_came_after_the_window() {
+    let mut def = table(&[("f", FieldType::Integer, Strategy::First), ("l", FieldType::Integer, Strategy::Append)]);
+    def.window.events = 2;
+    let says = |v: i64| upsert(&def, 0, v, v.unsigned_abs(), &[("f", Int(v)), ("l", Int(v))]);
+    let mut record = after(&def, &[says(2), says(3), says(4)]);
+    assert_eq!(feed(&def, &mut record, &[says(3), says(4)]), [Duplicate, Duplicate]);
+    let merged = merge(&def, &mut record, &says(1));
+    let refused: Vec<_> = merged.rejects.iter().map(|r| (r.reason, r.path.as_str())).collect();
+    assert_eq!((merged.outcome, refused), (Quarantined, vec![(Reason::OutsideWindow, "l")]));
+    assert_eq!(shown(&def, &record), json!({"f": 1, "l": [2, 3, 4]}), "what came first needs no window");
+    let nameless = Event { id: None, ..says(9) };
+    let merged = merge(&def, &mut record, &nameless);
+    assert_eq!((merged.outcome, merged.changed), (Quarantined, true));
+    assert_eq!((merged.rejects[0].reason, merged.rejects[0].path.as_str()), (Reason::MissingEventId, "l"));
+}
+
 #[test]
 fn max_and_min_survive_the_delete_of_the_extreme() {
     for (merge, values, expected) in [(Strategy::Max, [90, 40, 70, 10], 70), (Strategy::Min, [-90, -40, -70, -10], -70)]
