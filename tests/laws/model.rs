@@ -152,12 +152,14 @@ impl<'a> Windows<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Model<'a> {
     seen: Vec<&'a Event>,
+    /// Of these, what no tombstone covered when it came.
+    came_alive: Vec<&'a Event>,
     windows: Windows<'a>,
 }
 
 impl<'a> Model<'a> {
     pub(crate) fn new(def: &'a TableDef) -> Self {
-        Model { seen: Vec::new(), windows: Windows::new(def) }
+        Model { seen: Vec::new(), came_alive: Vec::new(), windows: Windows::new(def) }
     }
 
     fn def(&self) -> &'a TableDef {
@@ -167,6 +169,9 @@ impl<'a> Model<'a> {
     /// Takes an event in and says what must become of it.
     pub(crate) fn deliver(&mut self, event: &'a Event) -> Foreseen {
         let mut foreseen = self.foresee(event);
+        if !self.windows.buried(event.stamp.version) {
+            self.came_alive.push(event);
+        }
         foreseen.missed = self.windows.take(event);
         self.seen.push(event);
         foreseen
@@ -402,7 +407,7 @@ impl<'a> Model<'a> {
                     continue;
                 }
                 let of_entry: Vec<&Event> =
-                    self.seen.iter().copied().filter(|e| e.source == *source && entry(e) == *at).collect();
+                    self.came_alive.iter().copied().filter(|e| e.source == *source && entry(e) == *at).collect();
                 let values = said(Slot::Field(field), &of_entry).into_iter().filter(|(_, v)| **v != Value::Null);
                 let mut values: Vec<(Stamp, Value)> = values.map(|(stamp, v)| (stamp, v.clone())).collect();
                 // The same event, seen again.
