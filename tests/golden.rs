@@ -146,7 +146,8 @@ fn a_stored_record_of_format_1() {
 fn changelog_records_of_format_1() {
     let def = table();
     let mut deleted = Record::default();
-    let raw = RawEvent { key: Some(b"gone"), payload: None, timestamp_ms: 1_700_000_000_000, ..RawEvent::default() };
+    let payload = br#"{"id":"gone","v":1700000000000,"w":0,"deleted":true}"#;
+    let raw = RawEvent { payload: Some(payload), timestamp_ms: 1_700_000_000_000, ..RawEvent::default() };
     merge(&def, &mut deleted, &Decoder::new(&def, 0).decode(&def, &raw, &()).unwrap().event().unwrap());
     let records = [
         ("k-é".as_bytes(), stored(&record(&def))),

@@ -1,10 +1,12 @@
 //! A data directory that is taken, read-only, no directory, or full.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use keld::broker::Appender;
 use serde_json::Value;
 
+use crate::common::client::Client;
 use crate::common::lab::{Instance, Lab, On, loaded};
 use crate::common::truth;
 use crate::common::workload::{Delivery, Workload};
@@ -12,6 +14,8 @@ use crate::setting::{CONFIG, Mount, available, exact, failed, workload};
 
 /// Little memory: RocksDB reserves disk space in proportion.
 const BUDGET: &str = "memory.budget=160MiB";
+/// Longest wait for an event to be consumed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_data_directory_that_is_taken_is_refused_and_its_owner_goes_on() {
@@ -82,18 +86,33 @@ fn on_kafka_a_full_disk_is_told_at_start() {
     full_at_start(On::Kafka);
 }
 
-/// Sends chunks until the instance has ended; how many events were sent for certain.
+/// Events that the instance has consumed, as far as it still tells.
+fn consumed(client: &Client) -> Option<u64> {
+    let (_, body) = client.try_get("/v1/status").ok()?;
+    let status: Value = serde_json::from_str(&body).ok()?;
+    let sources = status["tables"][0]["accounting"].as_object()?;
+    Some(sources.values().filter_map(|account| account["consumed"].as_u64()).sum())
+}
+
+/// Sends chunks behind the first `before` events until the instance has ended, none before the last one was consumed: what is
+/// consumed at once may leave less on the disk than fills it. How many events were sent for certain.
 fn send_until_it_ends(
     lab: &Lab,
     instance: &mut Instance,
     appender: Option<&Arc<dyn Appender>>,
+    before: usize,
     rest: &[Delivery],
 ) -> usize {
     let client = instance.client();
     let mut sent = 0;
     for chunk in rest.chunks(100) {
-        if instance.child.try_wait().unwrap().is_some() {
-            return sent;
+        let waiting = Instant::now();
+        while consumed(&client).is_none_or(|n| n < (before + sent) as u64) {
+            if instance.child.try_wait().unwrap().is_some() {
+                return sent;
+            }
+            assert!(waiting.elapsed() < PATIENCE, "{sent} events were sent and not consumed\n{}", instance.stderr());
+            std::thread::sleep(Duration::from_millis(2));
         }
         let accepted = match appender {
             Some(appender) => appender.append(chunk.iter().map(|d| lab.record(d)).collect()).is_ok(),
@@ -123,10 +142,11 @@ fn full_while_running(on: On) {
     let ends = loaded(&lab, &Workload { deliveries: all.deliveries[..before].to_vec(), ..all.clone() });
     let mut instance = lab.start();
     instance.wait_caught_up(&ends);
-    mount.fill(1 << 20);
+    // Less than the index writes: the logs of the stores have reserved their space.
+    mount.fill(64 << 10);
     let broker = (on == On::Kafka).then(|| lab.broker());
     let appender = broker.as_ref().map(|b| b.appender().unwrap());
-    let sent = before + send_until_it_ends(&lab, &mut instance, appender.as_ref(), &all.deliveries[before..]);
+    let sent = before + send_until_it_ends(&lab, &mut instance, appender.as_ref(), before, &all.deliveries[before..]);
     let dir = lab.data_dir().display().to_string();
     println!("after {sent} events: {}", failed(instance, &[&dir, "space"]));
     mount.empty();
