@@ -18,7 +18,7 @@ use crate::task::{Opener, Phase, Role, Task, TaskView};
 use crate::{Error, Reaction, Result};
 
 /// Tasks of one table that are opened at a time.
-const OPEN_AT_ONCE: usize = 2;
+const OPEN_AT_ONCE: usize = 4;
 /// How long the membership is polled at a time.
 const POLL: Duration = Duration::from_millis(100);
 /// Pause between attempts to open a task while the broker is away.

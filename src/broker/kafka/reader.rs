@@ -53,7 +53,8 @@ impl KafkaReader {
         if from < marks.low || from > marks.high {
             return Err(outside(tp, from, marks.low, marks.high));
         }
-        let bytes = (shared.options.consumer_bytes / 2).min(16 << 20);
+        // Of the tasks of one table four are opened at a time.
+        let bytes = (shared.options.consumer_bytes / 4).min(16 << 20);
         let watch = shared.watches.open(format!("reader of {tp}"));
         let client = settings::data(&shared.options, bytes, false, true)
             .create_with_context(Listener(Arc::clone(&watch)))
