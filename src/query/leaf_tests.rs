@@ -167,6 +167,13 @@ fn words_and_filters_find_what_naive_filtering_finds() {
         ("brand:\"New York Tools\"", |p| p.brand == Some("New York Tools")),
         ("brand:New*", |p| p.brand == Some("New York Tools")),
         ("brand: IN [Acme Bolt]", |p| matches!(p.brand, Some("Acme" | "Bolt"))),
+        ("brand:[Acme TO Bolt]", |p| p.brand.is_some_and(|b| ("Acme"..="Bolt").contains(&b))),
+        ("brand:{Acme TO *}", |p| p.brand.is_some_and(|b| b > "Acme")),
+        // Values of another field, whole, by their beginning and nearly.
+        ("brand:sale", |_| false),
+        ("brand:sal*", |_| false),
+        ("brand:salt~1", |_| false),
+        ("tags:salt~1", |p| p.tags.contains(&"sale")),
         ("brand:*", |p| p.brand.is_some()),
         ("NOT brand:*", |p| p.brand.is_none()),
         ("price:[9.5 TO 20]", |p| p.price.is_some_and(|n| (9.5..=20.0).contains(&n))),
@@ -410,6 +417,16 @@ fn hits_carry_what_the_store_holds_now_and_what_is_gone_is_not_counted() {
     assert_eq!((sorted(&answer), answer.total), (expected.clone(), Some(expected.len() as u64)));
     let first = answer.hits.iter().find(|h| h.key == b"p00").expect("p00");
     assert_eq!(serde_json::to_value(&first.record).unwrap(), serde_json::json!({"title": "Something else"}));
+}
+
+#[test]
+fn all_matches_are_counted_where_only_the_first_are_looked_for() {
+    let shop = shop(products());
+    let kettles = shop.wanted(|p| p.has("kettle")).len();
+    for limit in [1, 2, 7] {
+        let answer = shop.ask(&SearchRequest { limit, ..q("title:kettle") }).expect("an answer");
+        assert_eq!((answer.hits.len(), answer.total), (limit, Some(kettles as u64)));
+    }
 }
 
 #[test]

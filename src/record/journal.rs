@@ -151,17 +151,18 @@ impl Journal {
     }
 
     /// Takes in contributions that lie outside the window, of fields for which it does not matter whether they came before
-    /// (`first`): they are folded at once, as if they had come in time.
+    /// (`first`), or of which a person says that they did not: they are folded at once, as if they had come in time. What became
+    /// of them, and how many values of `append` fields went over their limits.
     pub(super) fn fold_late(
         &mut self,
         def: &TableDef,
         version: Version,
         parts: Parts,
         fields: &[(u32, FieldState)],
-    ) -> Part {
+    ) -> (Part, u32) {
         match &mut self.base {
-            Some(base) if !parts.is_empty() => base.fold(def, version, parts, fields).0,
-            _ => Part::Held,
+            Some(base) if !parts.is_empty() => base.fold(def, version, parts, fields),
+            _ => (Part::Held, 0),
         }
     }
 

@@ -288,9 +288,9 @@ impl Upsert<'_> {
         let journal = &mut record.journals[at].1;
         let admission = journal.admit(Entry { version, id: id.unwrap_or(NO_ID), parts: parts.clone() });
         if admission == Admission::Outside && self.no_duplicate {
-            journal.fold_late(self.def, version, parts, &record.fields);
-            self.tally.changed = true;
-            return;
+            let (part, evicted) = journal.fold_late(self.def, version, parts, &record.fields);
+            self.tally.evicted += evicted;
+            return self.tally.count(part);
         }
         self.tally.id_conflicts += u32::from(matches!(admission, Admission::Conflict { .. }));
         match admission {
@@ -303,7 +303,7 @@ impl Upsert<'_> {
             Admission::Joined(part) => self.tally.count(part),
             Admission::Outside => {
                 let late = take_with_id(&mut parts);
-                self.tally.count(journal.fold_late(self.def, version, parts, &record.fields));
+                self.tally.count(journal.fold_late(self.def, version, parts, &record.fields).0);
                 let detail = "older than the window of its source, so it cannot be told from a duplicate";
                 self.refuse_parts(&late, Reason::OutsideWindow, detail);
             }

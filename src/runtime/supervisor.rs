@@ -189,8 +189,8 @@ impl Supervisor {
             let order = Control::Release(Release { partitions: vec![tp.partition], lost, done });
             // A worker that has ended tells why itself.
             let told = worker.orders.send(order).is_ok();
-            if let Some(view) = view.filter(|v| lost && v.store().is_some()) {
-                self.parked.insert(tp.clone(), Parked { view, released });
+            if let Some(view) = view.as_ref().filter(|v| lost && v.store().is_some()) {
+                self.parked.insert(tp.clone(), Parked { view: view.clone(), released });
                 continue;
             }
             if told {
@@ -198,6 +198,10 @@ impl Supervisor {
                 let _ = released.recv_timeout(table.context.opener.settings.instance.stall_timeout);
             }
             table.context.opener.table.remove_task(tp.partition);
+            // Of a task that was still being opened nobody else does it; a reader that waits would keep the store open.
+            if let Some(view) = view {
+                view.set_store(None);
+            }
         }
         Ok(())
     }

@@ -56,3 +56,27 @@ fn a_folder_of_another_format_is_refused() {
     std::fs::write(dir.path().join(layout::FORMAT_FILE), "99").unwrap();
     assert_eq!(open(dir.path()).unwrap_err().kind(), Kind::Refused);
 }
+
+/// Logs of the store that are there now.
+fn logs(dir: &Path) -> usize {
+    let files = std::fs::read_dir(dir.join("db")).unwrap();
+    files.filter(|f| f.as_ref().is_ok_and(|f| f.path().extension().is_some_and(|e| e == "log"))).count()
+}
+
+#[test]
+fn logs_go_when_what_they_hold_is_in_files() {
+    let dir = tempfile::tempdir().unwrap();
+    // The least write buffers there are: 2 MiB, and 30 of them are filled.
+    let shared = SharedMemory::new(&MemoryPlan::share(64 << 20, 1, 1), 64).unwrap();
+    let store = Store::open(dir.path(), &shared).unwrap();
+    let value = vec![7; 1 << 10];
+    for n in 0..60_000_i64 {
+        store.apply(&put(&[(&n.to_be_bytes(), Some(&value))], n + 1)).unwrap();
+    }
+    // Files are written, and logs removed, in the background.
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while logs(dir.path()) > 4 {
+        assert!(std::time::Instant::now() < patience, "{} logs are kept", logs(dir.path()));
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
