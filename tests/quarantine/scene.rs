@@ -95,7 +95,8 @@ impl Scene {
         instance
     }
 
-    /// Waits until both tables have consumed everything that was sent, and `replayed` events more.
+    /// Waits until both tables have consumed everything that was sent, and `replayed` events more, and the quarantine shows what
+    /// they refused: Kafka answers a commit some milliseconds before it lets readers have what was committed.
     pub(crate) fn wait_consumed(&self, instance: &mut Instance, replayed: u64) -> Value {
         let consumed = |status: &Value| -> Option<u64> {
             let tables = status["tables"].as_array()?;
@@ -106,7 +107,8 @@ impl Scene {
             let (code, body) = client.try_get("/v1/status").ok()?;
             let status: Value = serde_json::from_str(&body).ok().filter(|_| code == 200)?;
             let running = status["tasks"].as_array()?.iter().all(|t| t["phase"]["name"] == "running");
-            (running && consumed(&status)? == self.sent + replayed).then_some(status)
+            let ready = running && consumed(&status)? == self.sent + replayed;
+            (ready && listed(client, "limit=1000").len() as u64 == quarantined(&status)?.min(1_000)).then_some(status)
         })
     }
 
@@ -118,6 +120,12 @@ impl Scene {
         let tables = status["tables"].as_array().unwrap();
         tables.iter().find(|t| t["name"] == "things").unwrap()["accounting"]["things"].clone()
     }
+}
+
+/// What the tables refused, by their accounts.
+fn quarantined(status: &Value) -> Option<u64> {
+    let of = |t: &Value| t["accounting"]["things"]["quarantined"].as_u64();
+    status["tables"].as_array()?.iter().map(of).sum()
 }
 
 /// A record of `things`.
