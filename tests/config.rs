@@ -369,6 +369,7 @@ fn the_reference_documents_every_setting() {
         ("", ""),
         ("instance", "instance"),
         ("broker", "broker"),
+        ("cluster", "cluster"),
         ("processing", "processing"),
         ("memory", "memory"),
         ("index", "index"),

@@ -21,6 +21,7 @@ use tower_http::trace::TraceLayer;
 
 use super::context::too_large;
 use super::problem::{Problem, Reason};
+use crate::cluster::HEARTBEAT;
 use crate::config::ApiSettings;
 
 /// Only what this instance itself serves may run, be shown or be asked, and no other page may frame it.
@@ -108,7 +109,7 @@ impl Limits {
 
 /// Whether a path must answer even when everything is busy.
 fn is_exempt(path: &str) -> bool {
-    path.starts_with("/health/") || path == "/metrics"
+    path.starts_with("/health/") || path == "/metrics" || path == HEARTBEAT
 }
 
 /// Limits number, bytes and time of requests.

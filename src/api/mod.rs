@@ -3,6 +3,7 @@
 //! Owns parameters, freshness, limits and the shape of answers. Does not own what a search finds ([`crate::query`]) or
 //! what a record looks like ([`crate::record::render`]).
 
+mod cluster;
 mod context;
 mod explain;
 mod freshness;
@@ -33,6 +34,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::broker::{Appender, Broker};
+use crate::cluster::Cluster;
 use crate::config::{MemoryPlan, Settings};
 use crate::metrics::Metrics;
 use crate::quarantine::Replayer;
@@ -56,6 +58,8 @@ pub struct ApiState {
     pub replayer: Arc<Replayer>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// The other instances.
+    pub cluster: Arc<Cluster>,
     /// State of the process.
     pub health: Arc<Health>,
 }

@@ -14,7 +14,8 @@ use utoipa_axum::routes;
 use super::context::Context;
 use super::params::Params;
 use super::problem::{Problem, ProblemBody, Reason};
-use super::{ingest, operation, quarantine, records, search, status, tables};
+use super::{cluster, ingest, operation, quarantine, records, search, status, tables};
+use crate::cluster::HEARTBEAT;
 
 /// The frame that the handlers' descriptions are put into.
 #[derive(OpenApi)]
@@ -72,6 +73,8 @@ pub(crate) fn routes() -> (axum::Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(quarantine::get))
         .routes(routes!(quarantine::replay))
         .routes(routes!(status::status))
+        .routes(routes!(cluster::cluster))
+        .route(HEARTBEAT, axum::routing::get(cluster::heartbeat))
         .routes(routes!(operation::live))
         .routes(routes!(operation::ready))
         .routes(routes!(operation::metrics))

@@ -239,7 +239,7 @@ fn task(view: &TaskView, now_ms: i64) -> TaskStatus {
 }
 
 impl PhaseStatus {
-    fn of(phase: &Phase) -> Self {
+    pub(crate) fn of(phase: &Phase) -> Self {
         let state = RestoreState::of(phase);
         let base = Self { name: phase.word(), percent: state.percent, eta_s: state.eta_s, ..Self::default() };
         match phase {

@@ -13,6 +13,7 @@ use crate::broker::{
     Appender, Broker, Consumer, LogReader, MemberConfig, Membership, NewRecord, Offset, TopicInfo, TopicPartition,
     TopicSpec, TransactionalProducer, Watermarks,
 };
+use crate::cluster::Cluster;
 use crate::config::*;
 use crate::metrics::Metrics;
 use crate::quarantine::Replayer;
@@ -41,6 +42,7 @@ pub(crate) fn settings() -> Settings {
             retention_time: seconds(7 * 24 * 3600),
             retention_bytes: 1 << 30,
         },
+        cluster: ClusterSettings { peers: Vec::new(), heartbeat_interval: Duration::from_millis(100), misses: 3 },
         processing: ProcessingSettings {
             guarantee: Guarantee::ExactlyOnce,
             min_gap: Duration::from_millis(20),
@@ -78,6 +80,7 @@ pub(crate) fn state(settings: Settings) -> ApiState {
     let settings = Arc::new(settings);
     ApiState {
         memory: Arc::new(MemoryPlan::share(settings.memory_budget, 1, 1)),
+        cluster: Cluster::new(&settings),
         replayer: Arc::new(Replayer::new(settings.clone(), Arc::new(NoBroker), 1)),
         settings,
         tables: Arc::default(),
@@ -135,6 +138,9 @@ impl Broker for NoBroker {
         nothing()
     }
     fn join(&self, _member: &MemberConfig) -> Result<Box<dyn Membership>> {
+        nothing()
+    }
+    fn members(&self, _group: &str, _timeout: Duration) -> Result<Vec<String>> {
         nothing()
     }
     fn stats(&self) -> Vec<(String, f64)> {

@@ -19,6 +19,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use crate::api::ApiState;
 use crate::broker::{Broker, MemberConfig};
+use crate::cluster::Cluster;
 use crate::config::{Guarantee, MemoryPlan, Settings};
 use crate::index::{Found, IndexOptions, TableIndex};
 use crate::metrics::Metrics;
@@ -218,6 +219,7 @@ pub fn start(settings: Settings, options: StartOptions) -> Result<Running> {
             parts.topics.quarantine_partitions,
         )),
         metrics: parts.metrics.clone(),
+        cluster: Cluster::new(&parts.settings),
         health: parts.health.clone(),
     };
     // Before the group is joined: what is going on can be asked from the first moment.

@@ -46,6 +46,7 @@ impl Server {
         let until = stop.clone().cancelled_owned();
         let entered = runtime.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
+        state.cluster.start(state.broker.clone(), runtime.handle());
         let router = api::router(state);
         drop(entered);
         let served = runtime.spawn(async move {

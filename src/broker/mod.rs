@@ -161,6 +161,10 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// Joins a consumer group on `topics`.
     fn join(&self, member: &MemberConfig) -> Result<Box<dyn Membership>>;
 
+    /// Addresses that the members of a group gave when they joined ([`MemberConfig::advertise`]), as the group knows them now; in
+    /// no order. A member that died is among them until its session ends.
+    fn members(&self, group: &str, timeout: Duration) -> Result<Vec<String>>;
+
     /// Sizes, counters and states worth showing, as (name, value); cheap.
     fn stats(&self) -> Vec<(String, f64)> {
         Vec::new()

@@ -39,6 +39,7 @@ pub(super) fn settings(root: &Members, mistakes: &Mistakes) -> Settings {
     let settings = Settings {
         memory_budget,
         schema_registry: registry(&registry_section),
+        cluster: cluster(all.sub("cluster")),
         processing: processing(all.sub("processing")),
         index: index(all.sub("index")),
         topics: topics(all.sub("topics"), broker.kind),
@@ -145,6 +146,29 @@ fn flatten(s: &Section<'_>, key: &str, node: &Node, into: &mut BTreeMap<String, 
     match rules::owned_property(key).map_or_else(|| scalar(node), Err) {
         Ok(text) => _ = into.insert(key.to_owned(), text),
         Err(what) => s.wrong_at(&node.key_at, key, what),
+    }
+}
+
+fn cluster(s: Section<'_>) -> ClusterSettings {
+    let cluster = ClusterSettings {
+        peers: s.or("peers", Vec::new(), addresses),
+        heartbeat_interval: s.or("heartbeat_interval", millis(100), duration(millis(10)..=seconds(10))),
+        misses: s.or("misses", 3, whole(1..=1_000)),
+    };
+    s.finish();
+    cluster
+}
+
+/// Base addresses: a list, or separated by commas; empty where there are none.
+fn addresses(node: &Node) -> Parsed<Vec<String>> {
+    if let Data::List(nodes) = &node.data {
+        return nodes.iter().map(advertise).collect();
+    }
+    let one = |text: &str| advertise(&Node { data: Data::Text(text.trim().to_owned()), ..node.clone() });
+    match &node.data {
+        Data::Text(t) | Data::Loose(t) if t.is_empty() => Ok(Vec::new()),
+        Data::Text(t) | Data::Loose(t) => t.split(',').map(one).collect(),
+        _ => Err(format!("expected a list of addresses, found {}", node.describe())),
     }
 }
 

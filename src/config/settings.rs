@@ -17,6 +17,8 @@ pub struct Settings {
     pub instance: InstanceSettings,
     /// Where the log lives.
     pub broker: BrokerSettings,
+    /// The other instances.
+    pub cluster: ClusterSettings,
     /// Exactly once or at least once, and when to commit.
     pub processing: ProcessingSettings,
     /// One number for everything that holds memory.
@@ -71,6 +73,17 @@ pub struct BrokerSettings {
     pub retention_time: Duration,
     /// How many bytes a partition of such a topic may hold (default 1 GiB); local only.
     pub retention_bytes: u64,
+}
+
+/// `[cluster]`
+#[derive(Clone, Debug)]
+pub struct ClusterSettings {
+    /// Addresses of other instances, beside those that the group names (default none).
+    pub peers: Vec<String>,
+    /// How often every other instance is asked what it hosts (default 100 ms).
+    pub heartbeat_interval: Duration,
+    /// So many heartbeats without an answer make an instance dead (default 3).
+    pub misses: u32,
 }
 
 /// `broker.kind`

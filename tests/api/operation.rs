@@ -30,6 +30,7 @@ fn the_description_lists_every_route_and_every_route_answers() {
         ("/v1/quarantine", vec!["get"]),
         ("/v1/quarantine/{id}", vec!["get"]),
         ("/v1/quarantine/replay", vec!["post"]),
+        ("/v1/cluster", vec!["get"]),
         ("/v1/status", vec!["get"]),
         ("/health/live", vec!["get"]),
         ("/health/ready", vec!["get"]),
@@ -175,4 +176,24 @@ fn accounts_go_on_over_restarts_and_restores() {
     more["stock"]["applied"] = json!(4);
     assert_eq!(accounts(&face), more, "one more event");
     assert_eq!(accounts(&face.restart(|_| {})), more, "after another restart");
+}
+
+#[test]
+fn one_instance_is_a_cluster_of_one() {
+    let face = Face::start();
+    let (seen, status) = (face.client.get("/v1/cluster"), face.client.get("/v1/status"));
+    let instances = seen["instances"].as_object().unwrap();
+    assert_eq!(instances.keys().collect::<Vec<_>>(), [status["instance"].as_str().unwrap()], "{seen}");
+    let own = &instances.values().next().unwrap();
+    assert_eq!(own["alive"], true);
+    assert_eq!(own["tasks"].as_array().unwrap().len(), status["tasks"].as_array().unwrap().len());
+    for (task, told) in status["tasks"].as_array().unwrap().iter().zip(own["tasks"].as_array().unwrap()) {
+        for member in ["table", "partition", "role", "phase", "applied", "visible", "changelog", "lag"] {
+            assert_eq!(told[member], task[member], "{member}");
+        }
+    }
+    for table in seen["tables"].as_object().unwrap().values() {
+        assert_eq!(table["missing_partitions"], serde_json::json!([]), "{seen}");
+        assert_eq!(table["without_standby"].as_array().unwrap().len() as u64, table["partitions"].as_u64().unwrap());
+    }
 }

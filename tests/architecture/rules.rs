@@ -21,7 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("index", &["broker", "config", "record", "metrics", "clock", "fault"]),
     ("quarantine", &["broker", "config", "record", "metrics", "clock", "fault"]),
     ("task", &["quarantine", "store", "index", "broker", "config", "record", "metrics", "clock", "fault"]),
-    ("cluster", &["broker", "config", "metrics", "clock"]),
+    ("cluster", &["task", "broker", "config", "metrics", "clock"]),
     ("query", &["task", "cluster", "store", "index", "broker", "config", "record", "metrics", "clock"]),
     (
         "runtime",
@@ -121,6 +121,7 @@ const CRATES: &[(&[&str], &[&str])] = &[
     (&["bincode"], &["record/"]),
     (&["apache_avro"], &["record/decode/avro"]),
     (&["ureq"], &["registry/", "cli/"]),
+    (&["hyper", "hyper_util", "http_body_util"], &["cluster/"]),
 ];
 
 /// Most lines of a file, tests not counted.

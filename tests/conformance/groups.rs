@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use keld::Kind;
 use keld::broker::{GroupToken, Membership, TopicPartition};
 
-use crate::harness::{Harness, kind, record, settle};
+use crate::harness::{Harness, PATIENCE, kind, record, settle};
 
 /// Joins alone and waits for `count` partitions.
 fn join_alone(h: &Harness, tps: &[TopicPartition]) -> (Box<dyn Membership>, GroupToken) {
@@ -35,6 +35,22 @@ pub(crate) fn a_second_member_takes_over_or_shares(h: &Harness) {
     assert_eq!(second.len(), share, "each once");
     two.close().unwrap();
     one.close().unwrap();
+}
+
+pub(crate) fn a_group_tells_the_addresses_of_its_members(h: &Harness) {
+    let ask = |group: &str| h.broker.members(&h.name(group), PATIENCE).unwrap();
+    assert_eq!(ask("nobody"), Vec::<String>::new());
+    let tps = h.topic("t", 4);
+    let (mut one, _) = join_alone(h, &tps);
+    assert_eq!(ask("group"), ["http://one"]);
+    let mut two = h.join(&[&tps[0]], "two");
+    settle(&mut [&mut one, &mut two], |s| !s[1].partitions.is_empty());
+    let told = BTreeSet::from_iter(ask("group"));
+    let both = ["http://one", "http://two"].map(str::to_owned);
+    assert_eq!(told, if h.shares { both.into() } else { BTreeSet::from([both[1].clone()]) });
+    one.close().unwrap();
+    two.close().unwrap();
+    assert_eq!(ask("group"), Vec::<String>::new());
 }
 
 pub(crate) fn records_and_offsets_are_committed_together(h: &Harness) {

@@ -191,6 +191,15 @@ impl Admin {
         Ok(Watermarks { low, high, stable: stable.max(low) })
     }
 
+    /// Client ids of a group's members, which are their addresses. Only groups of the classic protocol are described so.
+    pub(super) fn members(&self, group: &str, timeout: Duration) -> Result<Vec<String>> {
+        let asked = self.all.client.fetch_group_list(Some(group), timeout);
+        let list = asked.map_err(|e| self.all.error(format!("asking who is in group {group}"), e))?;
+        self.all.listen();
+        let group = list.groups().iter().find(|g| g.name() == group);
+        Ok(group.map_or_else(Vec::new, |g| g.members().iter().map(|m| m.client_id().to_owned()).collect()))
+    }
+
     /// Last stable offset of a partition, asked of its leader now.
     pub(super) fn stable(&self, tp: &TopicPartition, timeout: Duration) -> Result<Offset> {
         Ok(ask_watermarks(&self.stable, tp, timeout)?.1)

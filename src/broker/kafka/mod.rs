@@ -182,6 +182,10 @@ impl Broker for KafkaBroker {
         Ok(Box::new(membership::KafkaMembership::join(&self.shared, member)?))
     }
 
+    fn members(&self, group: &str, timeout: Duration) -> Result<Vec<String>> {
+        self.shared.admin.members(group, timeout)
+    }
+
     fn stats(&self) -> Vec<(String, f64)> {
         let totals = self.shared.watches.totals();
         [

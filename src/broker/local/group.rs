@@ -39,6 +39,7 @@ impl LocalMember {
         let group = shared.group(&member.group);
         let generation = shared.ask(|reply| Request::Advance(group.clone(), reply))?;
         let token = GroupToken(Arc::new(LocalToken { group: group.clone(), generation }));
+        *group.member.lock() = Some(member.advertise.clone());
         let events = VecDeque::from([MemberEvent::Assigned { partitions: partitions.clone(), token }]);
         let is_static = member.static_id.is_some();
         Ok(Self { shared, group, generation, partitions, is_static, events, lost: false })
@@ -70,6 +71,9 @@ impl Membership for LocalMember {
     }
 
     fn close(self: Box<Self>) -> Result<()> {
+        if self.group.generation() == self.generation {
+            *self.group.member.lock() = None;
+        }
         if !self.is_static && self.group.generation() == self.generation {
             self.shared.ask(|reply| Request::Advance(self.group.clone(), reply))?;
         }

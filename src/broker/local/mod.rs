@@ -224,6 +224,10 @@ impl Broker for LocalBroker {
         Ok(Box::new(LocalMember::join(self.shared.clone(), member)?))
     }
 
+    fn members(&self, group: &str, _timeout: Duration) -> Result<Vec<String>> {
+        Ok(self.shared.group(group).member.lock().iter().cloned().collect())
+    }
+
     fn stats(&self) -> Vec<(String, f64)> {
         let partitions = self.shared.topics.partitions();
         let bytes: u64 = partitions.iter().map(|p| p.bytes.load(Ordering::Relaxed)).sum();

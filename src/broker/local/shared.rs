@@ -128,11 +128,13 @@ pub(super) struct Group {
     generation: AtomicU64,
     /// Rings when the generation changes.
     pub(super) moved: Bell,
+    /// Address of the member.
+    pub(super) member: Mutex<Option<String>>,
 }
 
 impl Group {
     fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), generation: AtomicU64::new(0), moved: Bell::default() }
+        Self { name: name.to_owned(), generation: AtomicU64::new(0), moved: Bell::default(), member: Mutex::default() }
     }
 
     pub(super) fn generation(&self) -> u64 {

@@ -1,0 +1,60 @@
+//! One picture of the cluster.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Heartbeat, Hosted};
+
+/// Another instance, as of its last answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    /// Its address.
+    pub url: Arc<str>,
+    /// Whether it answers. One that does not may still be there: it is asked last.
+    pub alive: bool,
+    /// Heartbeats in a row that it did not answer.
+    pub missed: u32,
+    /// Why it did not answer the last one.
+    pub trouble: Option<Arc<str>>,
+    /// What it said last.
+    pub said: Arc<Heartbeat>,
+}
+
+/// The other instances of the application, as of a moment.
+#[derive(Clone, Debug, Default)]
+pub struct Members {
+    others: Vec<Member>,
+    /// (table, partition) → (index of the member, index of its task).
+    hosts: HashMap<(Arc<str>, u32), Vec<(usize, usize)>>,
+}
+
+impl Members {
+    /// A picture of these instances.
+    pub fn new(others: Vec<Member>) -> Self {
+        let mut names: HashMap<&str, Arc<str>> = HashMap::new();
+        let mut hosts: HashMap<(Arc<str>, u32), Vec<(usize, usize)>> = HashMap::new();
+        for (i, member) in others.iter().enumerate() {
+            for (j, task) in member.said.tasks.iter().enumerate() {
+                let name = names.entry(&task.table).or_insert_with(|| task.table.as_str().into());
+                hosts.entry((name.clone(), task.partition)).or_default().push((i, j));
+            }
+        }
+        Self { others, hosts }
+    }
+
+    /// Every other instance, ordered by address.
+    pub fn others(&self) -> &[Member] {
+        &self.others
+    }
+
+    /// Whether there is any other instance.
+    pub fn is_alone(&self) -> bool {
+        self.others.is_empty()
+    }
+
+    /// The other instances that have a task, and what they say of it.
+    pub fn hosts(&self, table: &Arc<str>, partition: u32) -> impl Iterator<Item = (&Member, &Hosted)> {
+        let found = self.hosts.get(&(table.clone(), partition)).map_or(&[] as &[_], Vec::as_slice);
+        found.iter().map(|(i, j)| (&self.others[*i], &self.others[*i].said.tasks[*j]))
+    }
+}

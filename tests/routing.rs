@@ -1,0 +1,8 @@
+//! Several instances on Kafka: who knows whom, and any of them answers any request.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+#[path = "routing/discovery.rs"]
+mod discovery;
+#[path = "routing/scene.rs"]
+mod scene;

@@ -1,0 +1,68 @@
+//! Instances of one application over one Kafka.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::common::lab::{Instance, Lab, PATIENCE};
+
+/// An instance of the laboratory's application with a name and a data directory of its own.
+pub(crate) fn start(lab: &Lab, name: &str) -> Instance {
+    let dir = format!("instance.data_dir={}", lab.dir.path().join(name).display());
+    let id = format!("instance.id={name}");
+    let mut instance = lab.spawn(&["--set", &dir, "--set", &id], &[]);
+    instance.wait_listening();
+    instance
+}
+
+/// Several of them, by name: `keld-0`, `keld-1`, …
+pub(crate) fn start_all(lab: &Lab, n: usize) -> BTreeMap<String, Instance> {
+    (0..n).map(|i| format!("keld-{i}")).map(|name| (name.clone(), start(lab, &name))).collect()
+}
+
+/// Polls `check` until it gives something.
+pub(crate) fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(Instant::now() < until, "waiting for {what}: patience is at its end");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// What an instance says of the cluster.
+pub(crate) fn cluster(instance: &Instance) -> Value {
+    instance.client().get("/v1/cluster")
+}
+
+/// Who works on which partition of a table, as an instance sees it: only what runs on living instances.
+pub(crate) fn owners(seen: &Value, table: &str) -> BTreeMap<u64, Vec<String>> {
+    let mut owners: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    for (name, instance) in seen["instances"].as_object().unwrap() {
+        for task in instance["tasks"].as_array().unwrap() {
+            let counts = instance["alive"] == true && task["role"] == "active" && task["phase"]["name"] == "running";
+            if counts && task["table"] == table {
+                owners.entry(task["partition"].as_u64().unwrap()).or_default().push(name.clone());
+            }
+        }
+    }
+    owners
+}
+
+/// Waits until every instance sees the same one owner of each of `partitions`, at each instance at least one.
+pub(crate) fn settled(
+    instances: &BTreeMap<String, Instance>,
+    table: &str,
+    partitions: u32,
+) -> BTreeMap<u64, Vec<String>> {
+    wait_for("the instances to agree", || {
+        let seen: Vec<_> = instances.values().map(|i| owners(&cluster(i), table)).collect();
+        let first = seen.first()?;
+        let whole = first.len() == partitions as usize && first.values().all(|names| names.len() == 1);
+        let everybody = instances.keys().all(|name| first.values().any(|names| names.contains(name)));
+        (whole && everybody && seen.iter().all(|s| s == first)).then(|| first.clone())
+    })
+}
