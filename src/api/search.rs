@@ -16,12 +16,11 @@ use super::params::Params;
 use super::position::{Coverage, Positions};
 use super::problem::{Problem, Reason};
 use crate::config::ApiSettings;
-use crate::query::{Count, Hit, SearchAnswer, SearchRequest, SortKey, Table, leaf};
+use crate::query::{Count, Hit, MOST_SORT_KEYS, SearchAnswer, SearchRequest, SortKey, Table, cursor, leaf};
 use crate::record::Shown;
 use crate::task::TaskView;
 
 const DEFAULT_LIMIT: usize = 20;
-const MAX_SORT_KEYS: usize = 8;
 
 /// Parameters of a search in the URL.
 #[derive(Debug, IntoParams)]
@@ -41,6 +40,8 @@ pub(crate) struct SearchQuery {
     /// Most hits (default 20, at most `api.max_hits`).
     #[param(minimum = 1)]
     limit: Option<usize>,
+    /// `cursor` of the page before, for the next one, with everything but `limit` and what is shown as it was.
+    cursor: Option<String>,
     /// Members of the records to return, separated by commas; all by default.
     fields: Option<String>,
     /// `exact` (default): count all matches; `none`: do not, which is cheaper.
@@ -73,6 +74,8 @@ pub(crate) struct SearchBody {
     /// Most hits (default 20, at most `api.max_hits`).
     #[schema(minimum = 1)]
     limit: Option<usize>,
+    /// `cursor` of the page before, for the next one, with everything but `limit` and what is shown as it was.
+    cursor: Option<String>,
     /// Members of the records to return; all by default.
     fields: Option<Vec<String>>,
     /// `exact` (default) or `none`.
@@ -95,6 +98,8 @@ pub(crate) struct SearchResponse {
     hits: Vec<HitDto>,
     /// Number of matches; null with `count=none`.
     total: Option<u64>,
+    /// For the next page; null where there is none.
+    cursor: Option<String>,
     /// Time of the search itself, milliseconds, without waiting for freshness.
     took_ms: f64,
     /// What `q` had to be changed to be understood.
@@ -160,6 +165,11 @@ async fn answer(ctx: &Context, name: &str, mut params: Params) -> Result<Json<Se
     let (mut request, partial) = search_params(&mut params, api)?;
     let freshness = Freshness::take(&mut params, api.timeout)?;
     request.stale = freshness.allow_stale;
+    let identity = cursor::of_search(name, &request);
+    if let Some(text) = params.text("cursor")? {
+        request.after = Some(cursor::read(&text, identity)?);
+    }
+    let limit = request.limit;
     params.finish()?;
     freshness.check(&table)?;
     let views = freshness::admit(&table, &freshness, Stage::Visible, api.max_lag, || needed(&table, partial)).await?;
@@ -173,20 +183,28 @@ async fn answer(ctx: &Context, name: &str, mut params: Params) -> Result<Json<Se
             Ok((found, started.elapsed().as_secs_f64() * 1e3))
         })
         .await?;
-    let response = respond(found, took_ms, coverage, &table);
+    let next = next_page(&found, limit, identity);
+    let response = SearchResponse { cursor: next, ..respond(found, took_ms, coverage, &table) };
     if !partial && !response.missing_partitions.is_empty() {
         return Err(elsewhere(&response.missing_partitions));
     }
     Ok(Json(response))
 }
 
-/// Takes everything but freshness; also whether a partial answer will do.
+/// The cursor of the page behind this one, if there may be one.
+fn next_page(found: &SearchAnswer, limit: usize, identity: u64) -> Option<String> {
+    let last = found.hits.last().filter(|_| found.hits.len() >= limit)?;
+    Some(cursor::write(identity, &last.place))
+}
+
+/// Takes everything but freshness and cursor; also whether a partial answer will do.
 fn search_params(params: &mut Params, api: &ApiSettings) -> Result<(SearchRequest, bool), Problem> {
     let request = SearchRequest {
         q: params.text("q")?,
         filter: params.list("filter")?.unwrap_or_default(),
         sort: sort_keys(params.commas("sort")?.unwrap_or_default())?,
         limit: params.integer("limit", 1..=api.max_hits)?.unwrap_or_else(|| DEFAULT_LIMIT.min(api.max_hits)),
+        after: None,
         fields: params.commas("fields")?,
         count: params.choice("count", &[("exact", Count::Exact), ("none", Count::None)])?.unwrap_or_default(),
         stale: false,
@@ -197,9 +215,9 @@ fn search_params(params: &mut Params, api: &ApiSettings) -> Result<(SearchReques
 
 fn sort_keys(words: Vec<String>) -> Result<Vec<SortKey>, Problem> {
     let expected = "fields, `_score` or `_key`, each once, with `-` in front for the largest first";
-    if words.len() > MAX_SORT_KEYS {
+    if words.len() > MOST_SORT_KEYS {
         let found = format!("{} sort keys", words.len());
-        return Err(Problem::parameter("sort", found, format_args!("at most {MAX_SORT_KEYS}")));
+        return Err(Problem::parameter("sort", found, format_args!("at most {MOST_SORT_KEYS}")));
     }
     let mut seen = BTreeSet::new();
     let mut keys = Vec::with_capacity(words.len());
@@ -254,6 +272,7 @@ fn respond(found: SearchAnswer, took_ms: f64, mut coverage: Coverage, table: &Ta
     SearchResponse {
         hits: found.hits.into_iter().map(hit).collect(),
         total: found.total,
+        cursor: None,
         took_ms: (took_ms * 1e3).round() / 1e3,
         warnings: found.warnings,
         missing_partitions: missing(table, &found.missing_partitions),
@@ -264,7 +283,7 @@ fn respond(found: SearchAnswer, took_ms: f64, mut coverage: Coverage, table: &Ta
 
 fn hit(hit: Hit) -> HitDto {
     // Keys are UTF-8: what is not was quarantined.
-    let key = String::from_utf8(hit.key).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+    let key = String::from_utf8(hit.place.key).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
     HitDto { key, score: hit.score.filter(|s| s.is_finite()), record: hit.record }
 }
 
@@ -311,6 +330,7 @@ mod tests {
         let mut params = Params::default();
         search_params(&mut params, &testing::settings().api).unwrap();
         Freshness::take(&mut params, std::time::Duration::from_secs(10)).unwrap();
+        params.text("cursor").unwrap();
         let documented = |names: Vec<String>| {
             let mut names = names;
             names.sort_unstable();

@@ -3,7 +3,7 @@
 //! Missing values come last in both directions. A field with several values is sorted by its smallest (ascending) or
 //! its largest (descending). Equal documents are ordered by key, so that the order never depends on segments.
 
-use std::cmp::{Ordering as Cmp, Reverse};
+use std::cmp::Ordering as Cmp;
 use std::collections::BinaryHeap;
 use std::io;
 
@@ -12,6 +12,8 @@ use tantivy::columnar::{Column, ColumnType, StrColumn};
 use tantivy::query::Weight;
 use tantivy::{DocId, Score, SegmentReader};
 
+use super::after::After;
+use super::place::{Place, Rank, oriented, score_bits};
 use super::schema::{KEY, PARTITION};
 use super::view::strings;
 use crate::record::FieldType;
@@ -41,8 +43,8 @@ pub struct Ordering(pub Vec<Sort>);
 /// One document that matches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Match {
-    /// Key of the record.
-    pub key: Vec<u8>,
+    /// Where it stands in the order, with the key of its record.
+    pub place: Place,
     /// Partition of the record.
     pub partition: u32,
     /// Its score, if the order asks for it.
@@ -61,6 +63,8 @@ pub struct Matches {
 /// Collects the first `limit` documents.
 pub(super) struct Top {
     pub(super) order: Ordering,
+    /// Documents up to this place are counted, but not among the first.
+    pub(super) after: Option<Place>,
     pub(super) limit: usize,
     pub(super) count: bool,
     /// Whether matches are counted apart. Where the library passes over documents that cannot be among the first, as for one
@@ -81,11 +85,11 @@ impl Top {
 }
 
 /// Place of a document by one sort key within a segment: smaller comes first, missing values last.
-type Rank = (bool, u64);
+type Local = (bool, u64);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
-    ranks: smallvec::SmallVec<[Rank; 3]>,
+    ranks: smallvec::SmallVec<[Local; 3]>,
     /// Ordinal of the key in the segment.
     key: u64,
     doc: DocId,
@@ -118,9 +122,16 @@ impl Source {
         Ok(column.map_or(Source::Missing, |(column, _)| Source::Numbers(column)))
     }
 
-    fn rank(&self, doc: DocId, score: Score, descending: bool) -> Rank {
+    fn texts(&self) -> Option<&StrColumn> {
+        match self {
+            Source::Texts(texts) => Some(texts),
+            _ => None,
+        }
+    }
+
+    fn rank(&self, doc: DocId, score: Score, descending: bool) -> Local {
         let column = match self {
-            Source::Score => return (false, oriented(score_rank(score), descending)),
+            Source::Score => return (false, oriented(score_bits(score), descending)),
             Source::Missing => return (true, 0),
             Source::Numbers(column) => column,
             Source::Texts(texts) => texts.ords(),
@@ -132,22 +143,13 @@ impl Source {
     }
 }
 
-fn oriented(value: u64, descending: bool) -> u64 {
-    if descending { !value } else { value }
-}
-
-/// Numbers scores in their order.
-fn score_rank(score: Score) -> u64 {
-    let bits = score.to_bits();
-    u64::from(if bits >> 31 == 0 { bits | 1 << 31 } else { !bits })
-}
-
 /// Columns of one segment that decide the order, and that tell what a document is.
 struct Columns {
     sources: Vec<(Source, bool)>,
     keys: Option<StrColumn>,
     partitions: Column<u64>,
     scores: bool,
+    after: Option<After>,
 }
 
 /// Collects within one segment.
@@ -159,24 +161,32 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Ranks one after the other, giving up as soon as the document is behind the last one kept.
+    /// Ranks one after the other, giving up as soon as the document is behind the last one kept, or not behind the place where
+    /// the search goes on.
     fn entry(&self, doc: DocId, score: Score) -> Option<Entry> {
-        let last = if self.heap.len() < self.limit { None } else { Some(self.heap.peek()?) };
-        let mut open = last;
+        let mut last = if self.heap.len() < self.limit { None } else { Some(self.heap.peek()?) };
+        let mut after = self.columns.after.as_ref();
         let mut ranks = smallvec::SmallVec::new();
         for (i, (source, descending)) in self.columns.sources.iter().enumerate() {
             let rank = source.rank(doc, score, *descending);
-            if let Some(last) = open {
-                match rank.cmp(&last.ranks[i]) {
+            if let Some(held) = last {
+                match rank.cmp(&held.ranks[i]) {
                     Cmp::Greater => return None,
-                    Cmp::Less => open = None,
+                    Cmp::Less => last = None,
+                    Cmp::Equal => {}
+                }
+            }
+            if let Some(place) = after {
+                match place.compare(i, rank, *descending) {
+                    Cmp::Less => return None,
+                    Cmp::Greater => after = None,
                     Cmp::Equal => {}
                 }
             }
             ranks.push(rank);
         }
         let key = self.columns.keys.as_ref().and_then(|k| k.ords().first(doc)).unwrap_or(u64::MAX);
-        if open.is_some_and(|last| key >= last.key) {
+        if last.is_some_and(|held| key >= held.key) || after.is_some_and(|place| !place.precedes_key(key)) {
             return None;
         }
         Some(Entry { ranks, key, doc, score: score.to_bits() })
@@ -201,18 +211,19 @@ impl Segment {
 }
 
 impl Columns {
-    fn places(&self, entry: &Entry) -> io::Result<Vec<Place>> {
-        let place = |((missing, rank), (source, descending)): (&Rank, &(Source, bool))| {
+    fn ranks(&self, entry: &Entry) -> io::Result<Vec<Rank>> {
+        let rank = |((missing, local), (source, descending)): (&Local, &(Source, bool))| {
             Ok(match source {
-                _ if *missing => Place::Missing,
+                _ if *missing => Rank::Missing,
                 Source::Texts(texts) => {
-                    let text = term(texts, oriented(*rank, *descending))?;
-                    if *descending { Place::LargestText(Reverse(text)) } else { Place::SmallestText(text) }
+                    let text = term(texts, oriented(*local, *descending))?;
+                    // Columns of texts hold nothing but UTF-8.
+                    Rank::text(String::from_utf8_lossy(&text).into_owned(), *descending)
                 }
-                _ => Place::Number(*rank),
+                _ => Rank::Number(*local),
             })
         };
-        entry.ranks.iter().zip(&self.sources).map(place).collect()
+        entry.ranks.iter().zip(&self.sources).map(rank).collect()
     }
 
     fn key(&self, entry: &Entry) -> io::Result<Vec<u8>> {
@@ -230,15 +241,6 @@ fn term(texts: &StrColumn, ord: u64) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// Place of a document by one sort key, comparable between segments.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Number(u64),
-    SmallestText(Vec<u8>),
-    LargestText(Reverse<Vec<u8>>),
-    Missing,
-}
-
 /// The first documents of one segment, in order.
 pub(super) struct Run {
     columns: Columns,
@@ -251,14 +253,14 @@ pub(super) struct Run {
 struct Head {
     run: Run,
     entry: Entry,
-    places: Vec<Place>,
+    ranks: Vec<Rank>,
     key: Option<Vec<u8>>,
 }
 
 impl Head {
     fn of(mut run: Run) -> io::Result<Option<Self>> {
         let Some(entry) = run.entries.next() else { return Ok(None) };
-        Ok(Some(Self { places: run.columns.places(&entry)?, key: None, entry, run }))
+        Ok(Some(Self { ranks: run.columns.ranks(&entry)?, key: None, entry, run }))
     }
 
     fn key(&mut self) -> io::Result<&[u8]> {
@@ -272,7 +274,8 @@ impl Head {
     fn found(mut self) -> io::Result<(Match, Option<Self>)> {
         let key = self.key()?.to_vec();
         let score = self.run.columns.scores.then(|| Score::from_bits(self.entry.score));
-        let found = Match { key, partition: self.run.columns.partition(&self.entry), score };
+        let place = Place { ranks: self.ranks, key };
+        let found = Match { place, partition: self.run.columns.partition(&self.entry), score };
         Ok((found, Self::of(self.run)?))
     }
 }
@@ -283,7 +286,7 @@ fn first(heads: &mut [Head]) -> io::Result<usize> {
     for i in 1..heads.len() {
         let (before, rest) = heads.split_at_mut(i);
         let (held, next) = (&mut before[best], &mut rest[0]);
-        let order = match next.places.cmp(&held.places) {
+        let order = match next.ranks.cmp(&held.ranks) {
             Cmp::Equal => next.key()?.cmp(held.key()?),
             order => order,
         };
@@ -330,12 +333,12 @@ impl Collector for Top {
 
     fn for_segment(&self, _: u32, segment: &SegmentReader) -> tantivy::Result<Segment> {
         let open = |s: &Sort| Ok((Source::open(segment, &s.by)?, s.descending));
-        let columns = Columns {
-            sources: self.order.0.iter().map(open).collect::<tantivy::Result<_>>()?,
-            keys: strings(segment, KEY)?,
-            partitions: segment.fast_fields().u64(PARTITION)?,
-            scores: self.scores(),
-        };
+        let sources = self.order.0.iter().map(open).collect::<tantivy::Result<Vec<_>>>()?;
+        let keys = strings(segment, KEY)?;
+        let texts: Vec<Option<&StrColumn>> = sources.iter().map(|(source, _)| source.texts()).collect();
+        let after = self.after.as_ref().map(|place| After::find(place, &texts, keys.as_ref())).transpose()?;
+        let partitions = segment.fast_fields().u64(PARTITION)?;
+        let columns = Columns { sources, keys, partitions, scores: self.scores(), after };
         Ok(Segment { columns, limit: self.limit, heap: BinaryHeap::new(), total: 0 })
     }
 
@@ -417,25 +420,5 @@ impl Found<'_> {
             run.total = total;
         }
         Ok(run)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn score_ranks_keep_the_order_of_scores() {
-        let scores = [f32::MIN, -1.5, -0.0, 0.0, f32::MIN_POSITIVE, 0.1, 1.0, f32::MAX];
-        assert!(scores.windows(2).all(|w| score_rank(w[0]) < score_rank(w[1])));
-    }
-
-    #[test]
-    fn missing_values_come_last_in_both_directions() {
-        let text = |t: &str| t.as_bytes().to_vec();
-        assert!(Place::Number(u64::MAX) < Place::Missing);
-        assert!(Place::SmallestText(text("a")) < Place::SmallestText(text("b")));
-        assert!(Place::LargestText(Reverse(text("b"))) < Place::LargestText(Reverse(text("a"))));
-        assert!(Place::LargestText(Reverse(text("a"))) < Place::Missing);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The only place that knows tantivy, but for query types that go through it.
 
+mod after;
 mod changes;
 mod collect;
 mod directory;
@@ -13,6 +14,7 @@ mod hammer_tests;
 mod live;
 mod mark;
 mod open;
+mod place;
 mod queue;
 mod schema;
 mod slot;
@@ -36,6 +38,7 @@ use parking_lot::Mutex;
 pub use collect::{Match, Matches, Ordering, Sort, SortBy};
 pub use document::{date, of_change as document_of};
 pub use mark::Mark;
+pub use place::{Place, Rank};
 pub use schema::{Fields, KEY, PARTITION, SCORE, Target};
 pub use view::{ColumnValues, View};
 

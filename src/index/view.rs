@@ -12,6 +12,7 @@ use tantivy::tokenizer::TextAnalyzer;
 use tantivy::{Index, IndexReader, ReloadPolicy, Searcher, SegmentReader, TantivyError, Term};
 
 use super::collect::{Matches, Ordering, Top};
+use super::place::Place;
 use super::schema::{Fields, KEY, PARTITION, Target};
 use super::{Covered, document};
 use crate::record::{FieldType, Value};
@@ -106,10 +107,17 @@ impl View {
         Box::new(tantivy::query::TermSetQuery::new(terms))
     }
 
-    /// The first `limit` documents that match, in order, and how many match if asked.
-    pub fn search(&self, query: &dyn Query, order: Ordering, limit: usize, count: bool) -> Result<Matches> {
+    /// The first `limit` documents that match behind the place `after`, in order, and how many match at all if asked.
+    pub fn search(
+        &self,
+        query: &dyn Query,
+        order: Ordering,
+        after: Option<Place>,
+        limit: usize,
+        count: bool,
+    ) -> Result<Matches> {
         let count_apart = query.is::<TermQuery>();
-        self.collect(query, &Top { order, limit, count, count_apart }).map_err(|e| self.failed(e))
+        self.collect(query, &Top { order, after, limit, count, count_apart }).map_err(|e| self.failed(e))
     }
 
     /// Hands the key of every document of a partition to `visit`, in no order; a key that has two documents comes twice.

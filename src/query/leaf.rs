@@ -3,17 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::order::{check, order};
 use super::{Count, Hit, SearchAnswer, SearchRequest, Table, TaskPosition, parse};
+use crate::Result;
 use crate::broker::Offset;
 use crate::index::syntax::{AllQuery, BooleanQuery, Occur, Query};
-use crate::index::{Fields, KEY, Match, Matches, Ordering, SCORE, Sort, SortBy, View};
-use crate::record::{FieldType, Shown, TableDef, codec};
+use crate::index::{Match, View};
+use crate::record::{Shown, TableDef, codec};
 use crate::store::Store;
 use crate::task::{Phase, Progress, TaskView};
-use crate::{Error, Result};
-
-/// Most sort keys of a search.
-const MOST_SORT_KEYS: usize = 3;
 
 /// Searches the tasks that run here. Blocking: runs on the search pool.
 ///
@@ -38,13 +36,28 @@ type Fetch<'a> = &'a dyn Fn(u32, &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>>;
 /// Searches a view for records of the partitions addressed.
 fn find(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest, fetch: Fetch<'_>) -> Result<SearchAnswer> {
     let order = order(&view.fields, request)?;
+    if let Some(place) = &request.after {
+        check(place, &order)?;
+    }
     let parsed = parse::lenient(view, request.q.as_deref().unwrap_or_default())?;
     let query = narrowed(view, addressed, parsed.query, &request.filter)?;
-    let matches = view.search(query.as_ref(), order, request.limit, request.count == Count::Exact)?;
-    let total = matches.total;
-    let found = matches.hits.len();
-    let hits = current(&view.fields.def, matches, request.fields.as_deref(), fetch)?;
-    let gone = (found - hits.len()) as u64;
+    let (mut hits, mut after) = (Vec::new(), request.after.clone());
+    let (mut total, mut gone) = (None, 0);
+    loop {
+        let wanted = request.limit - hits.len();
+        let count = request.count == Count::Exact && total.is_none();
+        let matches = view.search(query.as_ref(), order.clone(), after, wanted, count)?;
+        total = total.or(matches.total);
+        let found = matches.hits.len();
+        after = matches.hits.last().map(|m| m.place.clone());
+        let shown = current(&view.fields.def, matches.hits, request.fields.as_deref(), fetch)?;
+        gone += (found - shown.len()) as u64;
+        hits.extend(shown);
+        // What is gone leaves room for others: an answer with fewer hits than asked for says that there are no more.
+        if found < wanted || hits.len() >= request.limit {
+            break;
+        }
+    }
     let total = total.map(|t| t.saturating_sub(gone));
     Ok(SearchAnswer { hits, total, warnings: parsed.warnings, ..SearchAnswer::default() })
 }
@@ -65,59 +78,25 @@ fn narrowed(view: &View, addressed: &BTreeSet<u32>, q: Box<dyn Query>, filters: 
     })
 }
 
-/// The sort keys asked for, or by score.
-fn order(fields: &Fields, request: &SearchRequest) -> Result<Ordering> {
-    if request.sort.len() > MOST_SORT_KEYS {
-        let found = request.sort.len();
-        return Err(Error::bad_request(format!("sort: expected at most {MOST_SORT_KEYS} keys, found {found}")));
-    }
-    if request.sort.is_empty() {
-        return Ok(Ordering(vec![Sort { by: SortBy::Score, descending: true }]));
-    }
-    let mut keys = Vec::with_capacity(request.sort.len());
-    for key in &request.sort {
-        let by = match key.field.as_str() {
-            SCORE => SortBy::Score,
-            KEY => SortBy::Column(KEY.to_owned(), FieldType::Keyword),
-            name => match fields.sortable(name) {
-                Some(target) => SortBy::Column(target.path, target.kind),
-                None => return Err(unsortable(fields, name)),
-            },
-        };
-        keys.push(Sort { by, descending: key.descending });
-    }
-    Ok(Ordering(keys))
-}
-
-fn unsortable(fields: &Fields, name: &str) -> Error {
-    let why = match fields.def.field(name).map(|f| f.kind) {
-        Some(FieldType::Text) => "is text without sort = true",
-        Some(_) => "cannot be sorted by",
-        None => "is not known",
-    };
-    let known = fields.sortable_names().join(", ");
-    Error::bad_request(format!("sort: field {name:?} {why}, expected one of: {known}"))
-}
-
 /// Fetches what the records are now: one request to each store.
-fn current(def: &TableDef, matches: Matches, only: Option<&[String]>, fetch: Fetch<'_>) -> Result<Vec<Hit>> {
+fn current(def: &TableDef, matches: Vec<Match>, only: Option<&[String]>, fetch: Fetch<'_>) -> Result<Vec<Hit>> {
     let mut by_partition: BTreeMap<u32, Vec<&Match>> = BTreeMap::new();
-    for hit in &matches.hits {
+    for hit in &matches {
         by_partition.entry(hit.partition).or_default().push(hit);
     }
-    let mut records = HashMap::with_capacity(matches.hits.len());
+    let mut records = HashMap::with_capacity(matches.len());
     for (partition, hits) in by_partition {
-        let keys: Vec<&[u8]> = hits.iter().map(|h| h.key.as_slice()).collect();
+        let keys: Vec<&[u8]> = hits.iter().map(|h| h.place.key.as_slice()).collect();
         for (hit, stored) in hits.iter().zip(fetch(partition, &keys)?) {
             if let Some(bytes) = stored
-                && let Some(record) = Shown::of(def, &hit.key, &codec::decode(&bytes)?, only)
+                && let Some(record) = Shown::of(def, &hit.place.key, &codec::decode(&bytes)?, only)
             {
-                records.insert(hit.key.clone(), record);
+                records.insert(hit.place.key.clone(), record);
             }
         }
     }
-    let hit = |m: Match| Some(Hit { record: records.remove(&m.key)?, key: m.key, score: m.score });
-    Ok(matches.hits.into_iter().filter_map(hit).collect())
+    let hit = |m: Match| Some(Hit { record: records.remove(&m.place.key)?, place: m.place, score: m.score });
+    Ok(matches.into_iter().filter_map(hit).collect())
 }
 
 /// The tasks that can answer, as they were before the search.
@@ -183,3 +162,7 @@ fn behind(visible: &BTreeMap<Arc<str>, Offset>, applied: &BTreeMap<Arc<str>, Off
 #[cfg(test)]
 #[path = "leaf_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "paging_tests.rs"]
+mod paging_tests;

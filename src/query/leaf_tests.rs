@@ -6,27 +6,28 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::super::{MOST_SORT_KEYS, SortKey};
 use super::*;
 use crate::index::TableIndex;
 use crate::index::testing::{Members, batch, change, def, options, record, text};
 use crate::record::Value;
 
 #[derive(Clone, Debug, Default)]
-struct Product {
-    key: String,
-    title: &'static str,
-    brand: Option<&'static str>,
-    price: Option<f64>,
-    sold: Option<i64>,
-    at: Option<i64>,
-    live: Option<bool>,
-    tags: Vec<&'static str>,
-    colour: Option<&'static str>,
-    size: Option<i64>,
+pub(super) struct Product {
+    pub(super) key: String,
+    pub(super) title: &'static str,
+    pub(super) brand: Option<&'static str>,
+    pub(super) price: Option<f64>,
+    pub(super) sold: Option<i64>,
+    pub(super) at: Option<i64>,
+    pub(super) live: Option<bool>,
+    pub(super) tags: Vec<&'static str>,
+    pub(super) colour: Option<&'static str>,
+    pub(super) size: Option<i64>,
 }
 
 impl Product {
-    fn members(&self) -> Members {
+    pub(super) fn members(&self) -> Members {
         let mut declared = BTreeMap::from([("title", text(self.title)), ("name", text(self.title))]);
         declared.extend(self.brand.map(|b| ("brand", text(b))));
         declared.extend(self.price.map(|p| ("price", Value::Float(p))));
@@ -40,7 +41,7 @@ impl Product {
         let dynamic = self.size.map(|n| ("size", Value::Int(n))).into_iter().collect();
         (declared, dynamic)
     }
-    fn has(&self, word: &str) -> bool {
+    pub(super) fn has(&self, word: &str) -> bool {
         self.title.to_lowercase().split(|c: char| !c.is_alphanumeric()).any(|w| w == word)
     }
 }
@@ -50,7 +51,7 @@ const fn day(n: i64) -> i64 {
     1_767_225_600_000 + (n - 1) * 86_400_000 + 43_200_000
 }
 
-fn products() -> Vec<Product> {
+pub(super) fn products() -> Vec<Product> {
     let titles = ["Red kettle", "Blue kettle, large", "Red pan", "Green pan & lid", "Kettles and pans", "Wi-Fi lamp"];
     let brands = [Some("Acme"), Some("New York Tools"), None, Some("acme"), Some("Bolt")];
     (0..60_i64)
@@ -72,19 +73,19 @@ fn products() -> Vec<Product> {
         .collect()
 }
 
-struct Shop {
-    index: Arc<TableIndex>,
-    stored: BTreeMap<Vec<u8>, Vec<u8>>,
-    products: Vec<Product>,
+pub(super) struct Shop {
+    pub(super) index: Arc<TableIndex>,
+    pub(super) stored: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) products: Vec<Product>,
     _dir: TempDir,
 }
 
-fn partition(i: usize) -> u32 {
+pub(super) fn partition(i: usize) -> u32 {
     u32::try_from(i % 3).expect("small")
 }
 
 /// Products over three partitions and several segments, with deleted copies behind them.
-fn shop(products: Vec<Product>) -> Shop {
+pub(super) fn shop(products: Vec<Product>) -> Shop {
     let dir = tempfile::tempdir().expect("a folder");
     let (index, _) = TableIndex::open(Arc::new(def()), options(dir.path())).expect("the index opens");
     let mut stored = BTreeMap::new();
@@ -111,33 +112,33 @@ fn shop(products: Vec<Product>) -> Shop {
 }
 
 impl Shop {
-    fn ask_of(&self, partitions: &[u32], request: &SearchRequest) -> Result<SearchAnswer> {
+    pub(super) fn ask_of(&self, partitions: &[u32], request: &SearchRequest) -> Result<SearchAnswer> {
         let fetch = |_: u32, keys: &[&[u8]]| Ok(keys.iter().map(|k| self.stored.get(*k).cloned()).collect());
         find(&self.index.view(), &partitions.iter().copied().collect(), request, &fetch)
     }
-    fn ask(&self, request: &SearchRequest) -> Result<SearchAnswer> {
+    pub(super) fn ask(&self, request: &SearchRequest) -> Result<SearchAnswer> {
         self.ask_of(&[0, 1, 2], request)
     }
-    fn wanted(&self, keep: impl Fn(&Product) -> bool) -> Vec<String> {
+    pub(super) fn wanted(&self, keep: impl Fn(&Product) -> bool) -> Vec<String> {
         self.products.iter().filter(|p| keep(p)).map(|p| p.key.clone()).collect()
     }
 }
 
-fn keys(answer: &SearchAnswer) -> Vec<String> {
-    answer.hits.iter().map(|h| String::from_utf8(h.key.clone()).expect("a key")).collect()
+pub(super) fn keys(answer: &SearchAnswer) -> Vec<String> {
+    answer.hits.iter().map(|h| String::from_utf8(h.place.key.clone()).expect("a key")).collect()
 }
 
-fn sorted(answer: &SearchAnswer) -> Vec<String> {
+pub(super) fn sorted(answer: &SearchAnswer) -> Vec<String> {
     let mut keys = keys(answer);
     keys.sort();
     keys
 }
 
-fn q(text: &str) -> SearchRequest {
+pub(super) fn q(text: &str) -> SearchRequest {
     SearchRequest { q: Some(text.to_owned()), limit: 1000, ..SearchRequest::default() }
 }
 
-fn filter(text: &str) -> SearchRequest {
+pub(super) fn filter(text: &str) -> SearchRequest {
     SearchRequest { filter: vec![text.to_owned()], limit: 1000, ..SearchRequest::default() }
 }
 
@@ -284,8 +285,8 @@ fn filter_errors_name_the_text_the_place_and_what_was_expected() {
     assert_eq!(words.warnings.len(), 2, "{:?}", words.warnings);
 }
 
-fn by(keys: &[(&str, bool)]) -> Vec<super::super::SortKey> {
-    keys.iter().map(|(f, d)| super::super::SortKey { field: (*f).to_owned(), descending: *d }).collect()
+pub(super) fn by(keys: &[(&str, bool)]) -> Vec<SortKey> {
+    keys.iter().map(|(f, d)| SortKey { field: (*f).to_owned(), descending: *d }).collect()
 }
 
 #[test]
@@ -302,7 +303,7 @@ fn sorting_puts_missing_values_last_and_ends_with_the_key() {
     let low = |p: &Product| (p.tags.is_empty(), p.tags.iter().min().copied());
     let high = |p: &Product| (p.tags.is_empty(), Reverse(p.tags.iter().max().copied()));
     type Compare<'a> = Box<dyn Fn(&Product, &Product) -> std::cmp::Ordering + 'a>;
-    let cases: Vec<(Vec<super::super::SortKey>, Compare<'_>)> = vec![
+    let cases: Vec<(Vec<SortKey>, Compare<'_>)> = vec![
         (by(&[("sold", false)]), Box::new(|a, b| asc(a.sold).cmp(&asc(b.sold)))),
         (by(&[("sold", true)]), Box::new(|a, b| desc(a.sold).cmp(&desc(b.sold)))),
         (by(&[("price", true)]), Box::new(|a, b| desc(cents(a)).cmp(&desc(cents(b))))),
@@ -344,6 +345,29 @@ fn sorting_puts_missing_values_last_and_ends_with_the_key() {
 }
 
 #[test]
+fn answers_of_several_leaves_are_put_in_order_by_the_places_of_hits() {
+    let shop = shop(products());
+    let orders = [
+        by(&[]),
+        by(&[("sold", true), ("name", false)]),
+        by(&[("brand", true), ("live", false)]),
+        by(&[("tags", false), ("price", true)]),
+        by(&[("_key", true)]),
+        by(&[("at", false), ("_score", true)]),
+    ];
+    for sort in orders {
+        let request = SearchRequest { sort, ..q("red OR kettle OR pan") };
+        let whole = shop.ask(&request).expect("an answer");
+        let leaves = [&[0][..], &[1], &[2]].map(|p| shop.ask_of(p, &request).expect("an answer").hits);
+        let mut merged: Vec<Hit> = leaves.into_iter().flatten().collect();
+        merged.sort_by(|a, b| a.place.cmp(&b.place));
+        let places = |hits: &[Hit]| hits.iter().map(|h| h.place.clone()).collect::<Vec<_>>();
+        assert_eq!(places(&merged), places(&whole.hits), "{:?}", request.sort);
+        assert!(merged.len() == 40 && merged.windows(2).all(|w| w[0].place < w[1].place));
+    }
+}
+
+#[test]
 fn pruning_by_score_finds_what_counting_finds() {
     let shop = shop(products());
     for text in ["kettle", "red OR kettle", "pan OR lamp OR kettle", "title:red kettle"] {
@@ -355,7 +379,7 @@ fn pruning_by_score_finds_what_counting_finds() {
             let scores: Vec<f32> = all.hits.iter().filter_map(|h| h.score).collect();
             assert!(scores.len() == all.hits.len() && scores.windows(2).all(|w| w[0] >= w[1]), "{text}: {scores:?}");
             let tied = all.hits.windows(2).filter(|w| w[0].score == w[1].score);
-            assert!(tied.clone().all(|w| w[0].key < w[1].key), "{text}");
+            assert!(tied.clone().all(|w| w[0].place.key < w[1].place.key), "{text}");
         }
     }
 }
@@ -367,9 +391,9 @@ fn filters_do_not_change_scores() {
     let filtered = SearchRequest { filter: vec!["live:true".to_owned(), "title:kettle".to_owned()], ..q("kettle") };
     let filtered = shop.ask(&filtered).expect("an answer");
     assert_eq!(sorted(&filtered), shop.wanted(|p| p.has("kettle") && p.live == Some(true)));
-    let score = |key: &[u8]| plain.hits.iter().find(|h| h.key == key).and_then(|h| h.score);
+    let score = |key: &[u8]| plain.hits.iter().find(|h| h.place.key == key).and_then(|h| h.score);
     for hit in &filtered.hits {
-        assert_eq!(hit.score, score(&hit.key));
+        assert_eq!(hit.score, score(&hit.place.key));
     }
 }
 
@@ -387,7 +411,7 @@ fn sort_errors_name_the_fields_that_can_be_sorted_by() {
         assert!(message.contains(&format!("{field:?}")) && message.contains("price"), "{message}");
         assert!(!message.contains("title,") && !message.contains("attrs,"), "{message}");
     }
-    let many = by(&[("price", true), ("sold", true), ("at", true), ("brand", true)]);
+    let many = by(&[("price", true); MOST_SORT_KEYS + 1]);
     assert!(shop.ask(&SearchRequest { sort: many, limit: 1, ..SearchRequest::default() }).is_err());
 }
 
@@ -415,7 +439,7 @@ fn hits_carry_what_the_store_holds_now_and_what_is_gone_is_not_counted() {
     let answer = shop.ask(&request).expect("an answer");
     let expected = shop.wanted(|p| p.title == "Red kettle" && p.key != "p06");
     assert_eq!((sorted(&answer), answer.total), (expected.clone(), Some(expected.len() as u64)));
-    let first = answer.hits.iter().find(|h| h.key == b"p00").expect("p00");
+    let first = answer.hits.iter().find(|h| h.place.key == b"p00").expect("p00");
     assert_eq!(serde_json::to_value(&first.record).unwrap(), serde_json::json!({"title": "Something else"}));
 }
 

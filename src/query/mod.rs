@@ -1,11 +1,15 @@
 //! Queries over this instance's tasks (the leaf), and waiting for freshness. Routing to other instances builds on it.
 
+pub mod cursor;
 mod dates;
 pub mod leaf;
+mod order;
 pub mod parse;
 pub mod table;
 mod terms;
 
+pub use crate::index::Place;
+pub use order::MOST_SORT_KEYS;
 pub use table::Table;
 
 use std::collections::BTreeMap;
@@ -42,7 +46,9 @@ pub struct SearchRequest {
     pub filter: Vec<String>,
     /// Sort keys; empty: by score, then key. Ties end with the key.
     pub sort: Vec<SortKey>,
-    /// Most hits.
+    /// Hits up to this place are left out: the search goes on behind it. Matches are counted all the same.
+    pub after: Option<Place>,
+    /// Most hits. An answer with fewer says that there are no more.
     pub limit: usize,
     /// Members of the record to return; `None`: all.
     pub fields: Option<Vec<String>>,
@@ -55,8 +61,9 @@ pub struct SearchRequest {
 /// One hit.
 #[derive(Clone, Debug)]
 pub struct Hit {
-    /// Key of the record.
-    pub key: Vec<u8>,
+    /// Where it stands in the order of the search, with the key of the record: answers of several instances are put in order
+    /// by it.
+    pub place: Place,
     /// BM25 score, when sorted by score.
     pub score: Option<f32>,
     /// The current record.
@@ -75,7 +82,7 @@ pub struct TaskPosition {
 /// Answer to a search.
 #[derive(Clone, Debug, Default)]
 pub struct SearchAnswer {
-    /// Hits in order.
+    /// Hits in order; fewer than asked for only where there are no more.
     pub hits: Vec<Hit>,
     /// Number of matches, if counted.
     pub total: Option<u64>,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::cli::style::{Ink, Style, out};
-use crate::query::{Count, Hit, SearchRequest, SortKey, Table, leaf};
+use crate::query::{Hit, SearchRequest, SortKey, Table, leaf};
 use crate::record::Value;
 use crate::store::Accounting;
 
@@ -32,9 +32,7 @@ pub(super) fn examples(table: &Table) -> Result<()> {
         filter: filter.iter().map(|f| (*f).to_owned()).collect(),
         sort: keys(sort),
         limit: 3,
-        fields: None,
-        count: Count::Exact,
-        stale: false,
+        ..SearchRequest::default()
     };
     example(table, "a crew that was late, towards Chicago", &search("crew chicago", &[], ""))?;
     example(table, "the longest delays in snow", &search("snow", &["status:landed"], "-worst_delay"))?;
@@ -82,7 +80,7 @@ fn line(hit: &Hit) -> String {
     };
     format!(
         "  {:24} {:10} {} to {}{}  {}\n",
-        String::from_utf8_lossy(&hit.key),
+        String::from_utf8_lossy(&hit.place.key),
         of("status"),
         of("origin"),
         of("dest"),
