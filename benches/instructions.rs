@@ -191,6 +191,6 @@ fn document() {
     let change = IndexChange { key: KEY.as_bytes().into(), stored: Some(catalog.stored()), existed: true };
     let fields = Fields::new(catalog.def.into()).expect("good fields");
     counted(|_| {
-        black_box(document_of(&fields, 0, black_box(&change)).expect("a document"));
+        black_box(document_of(&fields, 0, black_box(&change), &mut |_, _| {}).expect("a document"));
     });
 }

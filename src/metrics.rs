@@ -49,6 +49,15 @@ pub struct ReasonLabels {
     pub reason: &'static str,
 }
 
+/// Labels of the errors of a derived field.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct FieldLabels {
+    /// Table.
+    pub table: String,
+    /// Field.
+    pub field: String,
+}
+
 /// Label of a commit step.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct StepLabel {
@@ -114,6 +123,8 @@ pub struct Metrics {
     pub index_bytes: Family<TableLabel, Gauge>,
     /// Documents written to an index, by where they go: `live` (memory, shown at once) or `disk`.
     pub index_writes: Family<TierLabels, Counter>,
+    /// Derived fields left out of documents on disk, since they could not be computed.
+    pub derived_errors: Family<FieldLabels, Counter>,
     /// Index commits.
     pub index_commits: Family<TableLabel, Counter>,
     /// Time of an index commit.
@@ -172,6 +183,11 @@ impl Metrics {
             index_segments: family!("index_segments", "Segments of an index", Family::default()),
             index_bytes: family!("index_bytes", "Bytes of an index on disk", Family::default()),
             index_writes: family!("index_writes", "Documents written to an index, by tier", Family::default()),
+            derived_errors: family!(
+                "derived_errors",
+                "Derived fields left out of documents, since they could not be computed",
+                Family::default()
+            ),
             index_commits: family!("index_commits", "Index commits", Family::default()),
             index_commit: timed!(
                 "index_commit",
@@ -195,7 +211,7 @@ impl Metrics {
     }
 
     /// The counters of one table, resolved once so that counting touches no map.
-    pub fn table(&self, table: &str, sources: &[String]) -> Arc<TableMetrics> {
+    pub fn table(&self, table: &str, sources: &[String], derived: &[String]) -> Arc<TableMetrics> {
         let label = TableLabel { table: table.to_owned() };
         let outcome = |source: &String, outcome| {
             self.events.get_or_create_owned(&OutcomeLabels { table: table.to_owned(), source: source.clone(), outcome })
@@ -214,6 +230,11 @@ impl Metrics {
             visible_after: self.visible_after.get_or_create_owned(&label),
             index_live: self.index_writes.get_or_create_owned(&TierLabels { table: table.to_owned(), tier: "live" }),
             index_disk: self.index_writes.get_or_create_owned(&TierLabels { table: table.to_owned(), tier: "disk" }),
+            derived_errors: derived
+                .iter()
+                .map(|field| FieldLabels { table: table.to_owned(), field: field.clone() })
+                .map(|labels| self.derived_errors.get_or_create_owned(&labels))
+                .collect(),
             index_commits: self.index_commits.get_or_create_owned(&label),
             index_commit: self.index_commit.get_or_create_owned(&label),
             history: TableHistory {
@@ -259,6 +280,8 @@ pub struct TableMetrics {
     pub index_live: Counter,
     /// See [`Metrics::index_writes`].
     pub index_disk: Counter,
+    /// By derived field, in the order of the definition. See [`Metrics::derived_errors`].
+    pub derived_errors: Vec<Counter>,
     /// See [`Metrics::index_commits`].
     pub index_commits: Counter,
     /// See [`Metrics::index_commit`].

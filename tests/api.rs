@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "api/derived.rs"]
+mod derived;
 #[path = "api/face.rs"]
 mod face;
 #[path = "api/ingest.rs"]

@@ -379,6 +379,7 @@ fn the_reference_documents_every_setting() {
         ("tables.products", "tables.products"),
         ("tables.products.sources.catalog", "tables.products.sources.catalog"),
         ("tables.products.fields.title", "tables.products.fields.t"),
+        ("tables.products.derived.label", "tables.products.derived.label"),
     ];
     let mut checked = 0;
     for (path, header) in sections {
@@ -541,4 +542,37 @@ fn a_command_line_that_cannot_be_read_says_why_last() {
     let help = keld(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
     assert!(String::from_utf8(help.stdout).unwrap().contains("keld run --config"));
+}
+
+#[test]
+fn derived_fields_are_checked_where_they_stand() {
+    let found = mistakes(&fields(
+        r#"price = { type = "float" }
+cost = { type = "float" }
+[tables.products.derived]
+margin = { type = "float", expr = "price - cost" }
+wrong = { type = "float", expr = "price - cots" }
+other = { type = "text", expr = "price", facet = true }
+title = { type = "text", expr = "title" }
+sku = { type = "keyword", expr = "title" }
+bare = { type = "text" }
+more = { type = "text", expr = "title +", path = "x" }"#,
+    ));
+    let expected = [
+        (
+            ":12:34: tables.products.derived.wrong.expr: unknown field \"cots\" (one of: cost, price, title, sku)",
+            "character 9",
+        ),
+        (":13:33: tables.products.derived.other.expr: gives float", "takes text"),
+        (":13:50: tables.products.derived.other.facet: ", "use keyword"),
+        (":14:1: tables.products.derived.title: ", "declared field already"),
+        (":15:1: tables.products.derived.sku: ", "their key"),
+        (":16:1: tables.products.derived.bare.expr: missing", "price - cost"),
+        (":17:32: tables.products.derived.more.expr: is no expression", "character"),
+        (":17:43: tables.products.derived.more.path: unknown key \"path\"", "expr"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (line, (start, part)) in found.iter().zip(expected) {
+        assert!(line.contains(start) && line.contains(part), "{line}\n  lacks {start} … {part}");
+    }
 }

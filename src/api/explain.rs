@@ -29,8 +29,22 @@ pub(crate) struct ExplainDto {
     fields: Vec<FieldDto>,
     /// What journals hold, by source: contributions to `sum`, `count`, `first` and `append` fields.
     journals: BTreeMap<String, JournalDto>,
+    /// What became of each derived field, by name.
+    derived: BTreeMap<String, ExplainedDerivedDto>,
     /// What is not kept, and so cannot be told.
     not_kept: Vec<&'static str>,
+}
+
+/// What became of a derived field.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ExplainedDerivedField)]
+struct ExplainedDerivedDto {
+    /// Its value; null where its expression says so, or there is an error.
+    #[schema(value_type = Object)]
+    value: Json,
+    /// Why it cannot be computed from this record, which is shown without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 /// Why a field is what it is.
@@ -120,8 +134,16 @@ impl From<Explanation> for ExplainDto {
             tombstone: of.tombstone.map(parts),
             fields: of.fields.into_iter().map(field).collect(),
             journals: of.journals.into_iter().map(|(source, held)| (source, journal(held))).collect(),
+            derived: of.derived.into_iter().map(|(name, value)| (name, derived(value))).collect(),
             not_kept: NOT_KEPT.to_vec(),
         }
+    }
+}
+
+fn derived(of: Result<Option<Value>, String>) -> ExplainedDerivedDto {
+    match of {
+        Ok(value) => ExplainedDerivedDto { value: value.map_or(Json::Null, |value| value.to_json()), error: None },
+        Err(why) => ExplainedDerivedDto { value: Json::Null, error: Some(why) },
     }
 }
 

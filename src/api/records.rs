@@ -273,7 +273,7 @@ fn fetch(
                 let record = codec::decode(&bytes)?;
                 let shown = Shown::of(&table.def, keys[*i].as_bytes(), &record, wanted.fields.as_deref());
                 if wanted.explain && (shown.is_some() || all[*i].explain.is_none()) {
-                    all[*i].explain = Some(explain(&table.def, &record));
+                    all[*i].explain = Some(explain(&table.def, keys[*i].as_bytes(), &record));
                 }
                 all[*i].record = shown;
             }

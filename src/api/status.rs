@@ -146,6 +146,9 @@ pub(crate) struct TableStatus {
     lag: i64,
     /// What became of the events of each source in the tasks here, since the beginning: it survives restarts.
     accounting: BTreeMap<String, Accounting>,
+    /// Derived fields, by name: how often one was left out of a document on disk since it could not be computed, since the
+    /// start of this instance. `explain=true` on a record says why.
+    derived_errors: BTreeMap<String, u64>,
 }
 
 /// What became of events. Every consumed event is counted once.
@@ -261,6 +264,7 @@ fn summary(table: &Table, here: &[TaskStatus]) -> TableStatus {
         store_bytes: here.iter().map(|t| t.store_bytes).sum(),
         lag: here.iter().map(|t| t.lag).sum(),
         accounting: accounting(table),
+        derived_errors: derived_errors(table),
     }
 }
 
@@ -273,6 +277,11 @@ fn accounting(table: &Table) -> BTreeMap<String, Accounting> {
         }
     }
     sums.into_iter().map(|(source, account)| (source, Accounting::of(account))).collect()
+}
+
+fn derived_errors(table: &Table) -> BTreeMap<String, u64> {
+    let names = table.def.derived.iter().map(|derived| derived.field.name.clone());
+    names.zip(table.metrics.derived_errors.iter().map(|counter| counter.get())).collect()
 }
 
 impl Accounting {

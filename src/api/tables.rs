@@ -13,7 +13,9 @@ use super::openapi::Problems;
 use super::params::Params;
 use super::problem::Problem;
 use crate::query::Table;
-use crate::record::{Absent, Dynamic, FieldDef, FieldType, KeyFrom, Partitioner, SourceDef, Strategy, TableDef, Value};
+use crate::record::{
+    Absent, Derived, Dynamic, FieldDef, FieldType, KeyFrom, Partitioner, SourceDef, Strategy, TableDef, Value,
+};
 
 /// All tables.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,7 +32,7 @@ pub(crate) struct TableSummary {
     /// Name.
     #[schema(example = "products")]
     name: String,
-    /// Names of the declared fields.
+    /// Names of the fields: the declared ones, then the derived ones.
     fields: Vec<String>,
     /// Topics that are read.
     topics: Vec<String>,
@@ -68,6 +70,8 @@ pub(crate) struct TableDetail {
     window: WindowDto,
     /// Declared fields.
     fields: Vec<FieldDto>,
+    /// Fields that are computed from the record.
+    derived: Vec<DerivedDto>,
     /// Sources.
     sources: Vec<SourceDto>,
     #[serde(flatten)]
@@ -106,6 +110,26 @@ pub(crate) struct FieldDto {
     /// Most members of a set, keys of a map, values of an append.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<usize>,
+}
+
+/// A field that an expression computes from the record.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = DerivedField)]
+pub(crate) struct DerivedDto {
+    /// Name.
+    name: String,
+    /// `text`, `keyword`, `integer`, `float`, `boolean`, `date` or `json`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The expression, in CEL.
+    #[schema(example = "price - cost")]
+    expr: String,
+    /// Searchable.
+    index: bool,
+    /// Whether searches can be sorted by it.
+    sort: bool,
+    /// Facet counts wanted.
+    facet: bool,
 }
 
 /// A source.
@@ -176,7 +200,7 @@ fn summary(table: &Table) -> TableSummary {
     topics.dedup();
     TableSummary {
         name: table.def.name.clone(),
-        fields: table.def.fields.iter().map(|f| f.name.clone()).collect(),
+        fields: table.def.shown_fields().map(|f| f.name.clone()).collect(),
         topics,
         size: TableSize::of(table),
     }
@@ -218,6 +242,7 @@ fn detail(table: &Table, served_by: String) -> TableDetail {
         },
         window: WindowDto { events: def.window.events, time_ms: def.window.time_ms },
         fields: def.fields.iter().map(field).collect(),
+        derived: def.derived.iter().map(derived).collect(),
         sources: def.sources.iter().map(source).collect(),
         size: TableSize::of(table),
     }
@@ -248,9 +273,24 @@ fn field(def: &FieldDef) -> FieldDto {
         },
         path: def.path.to_string(),
         index: def.index,
-        sort: def.index && def.kind != FieldType::Json && (def.sort || def.kind != FieldType::Text),
+        sort: sortable(def),
         facet: def.facet,
         limit: def.merge.limit().map(|_| def.limit),
+    }
+}
+
+fn sortable(def: &FieldDef) -> bool {
+    def.index && def.kind != FieldType::Json && (def.sort || def.kind != FieldType::Text)
+}
+
+fn derived(Derived { field, expression }: &Derived) -> DerivedDto {
+    DerivedDto {
+        name: field.name.clone(),
+        kind: crate::config::type_word(field.kind),
+        expr: expression.text().to_owned(),
+        index: field.index,
+        sort: sortable(field),
+        facet: field.facet,
     }
 }
 

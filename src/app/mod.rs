@@ -139,7 +139,8 @@ fn open_table(
     metrics: &Metrics,
 ) -> Result<Arc<Table>> {
     let sources: Vec<String> = def.sources.iter().map(|s| s.name.clone()).collect();
-    let table_metrics = metrics.table(&def.name, &sources);
+    let derived: Vec<String> = def.derived.iter().map(|d| d.field.name.clone()).collect();
+    let table_metrics = metrics.table(&def.name, &sources, &derived);
     let (index, found) = TableIndex::open(
         def.clone(),
         IndexOptions {

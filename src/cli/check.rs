@@ -9,7 +9,7 @@ use super::CheckArgs;
 use super::style::{self, Ink, Style};
 use crate::Result;
 use crate::config::{self, BrokerKind, Guarantee, MemoryPlan, Settings};
-use crate::record::{Dynamic, FieldDef, KeyFrom, SourceDef, TableDef, VersionFrom, Window};
+use crate::record::{Derived, Dynamic, FieldDef, KeyFrom, SourceDef, TableDef, VersionFrom, Window};
 
 /// Loads the configuration and prints what it amounts to.
 ///
@@ -57,6 +57,7 @@ fn table(def: &TableDef, style: Style) -> String {
     let mut text = format!("\n{title}  key {}, {}, {}\n", key(&def.key), dynamic(def.dynamic), window(def.window));
     text.push_str(&rows(&def.sources.iter().map(source).collect::<Vec<_>>()));
     text.push_str(&rows(&def.fields.iter().map(field).collect::<Vec<_>>()));
+    text.push_str(&rows(&def.derived.iter().map(derived).collect::<Vec<_>>()));
     text
 }
 
@@ -86,7 +87,7 @@ fn window(window: Window) -> String {
     }
 }
 
-fn source(s: &SourceDef) -> [String; 5] {
+fn source(s: &SourceDef) -> [String; 6] {
     let version = match &s.version {
         VersionFrom::Timestamp => "the broker's timestamp".to_owned(),
         VersionFrom::Paths(_) => s.version.words().join(", "),
@@ -94,16 +95,25 @@ fn source(s: &SourceDef) -> [String; 5] {
     };
     let id = s.event_id.as_ref().map_or_else(|| "no event id".to_owned(), |id| format!("event id {id}"));
     let (topic, version) = (format!("topic {}", s.topic), format!("version {version}"));
-    [format!("source {}", s.name), topic, version, format!("rank {}", s.rank), id]
+    let format = config::format_word(s.format).to_owned();
+    [format!("source {}", s.name), topic, format, version, format!("rank {}", s.rank), id]
 }
 
 fn field(f: &FieldDef) -> [String; 5] {
     let moved = f.path.to_string() != f.name;
     let path = if moved { format!("path {}", f.path) } else { String::new() };
-    let options = [(!f.index, "not searchable"), (f.facet, "facet"), (f.sort, "sort")];
-    let options: Vec<&str> = options.into_iter().filter(|(set, _)| *set).map(|(_, word)| word).collect();
     let (kind, merge) = (config::type_word(f.kind).to_owned(), config::strategy_word(f.merge).to_owned());
-    [format!("field {}", f.name), kind, merge, path, options.join(", ")]
+    [format!("field {}", f.name), kind, merge, path, options(f)]
+}
+
+fn derived(d: &Derived) -> [String; 4] {
+    let (name, kind) = (format!("derived {}", d.field.name), config::type_word(d.field.kind).to_owned());
+    [name, kind, d.expression.text().to_owned(), options(&d.field)]
+}
+
+fn options(f: &FieldDef) -> String {
+    let all = [(!f.index, "not searchable"), (f.facet, "facet"), (f.sort, "sort")];
+    all.into_iter().filter(|(set, _)| *set).map(|(_, word)| word).collect::<Vec<_>>().join(", ")
 }
 
 fn topics(s: &Settings, style: Style) -> String {

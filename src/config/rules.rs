@@ -237,7 +237,8 @@ fn merge_fits_type(item: &Item<'_, FieldDef>) {
     }
 }
 
-fn options_fit(item: &Item<'_, FieldDef>) {
+/// Search options must have a meaning for the type.
+pub(super) fn options_fit(item: &Item<'_, FieldDef>) {
     let Item { section, def } = item;
     if section.given("limit") && section.sound(&["limit", "merge"]) && def.merge.limit().is_none() {
         section.wrong("limit", "applies to merge = \"set\", \"map\" and \"append\" only");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::parse::{choice, duration, path, switch, text, to_path, topic, value, values, whole};
 use super::section::{Parsed, Section};
 use super::tree::{Data, Node};
-use super::{rules, words};
+use super::{derived, rules, words};
 use crate::record::debezium::UNAVAILABLE;
 use crate::record::definition::name_id;
 use crate::record::{
@@ -108,9 +108,11 @@ fn table(name: &str, s: Section<'_>) -> TableDef {
     let key = s.need("key", what, key_from);
     let sources = sources(&s);
     let fields = fields(&s);
+    let key = key.unwrap_or(KeyFrom::Message);
     let def = TableDef {
         name: name.to_owned(),
-        key: key.unwrap_or(KeyFrom::Message),
+        derived: derived::derived(&s, &key, &fields),
+        key,
         dynamic: s.or("dynamic", Dynamic::Store, choice("choice", &dynamics)),
         window: window(s.sub("window"), &sources),
         partitioner: s.or("partitioner", Partitioner::Murmur2, choice("partitioner", &partitioners)),

@@ -7,7 +7,7 @@ use super::IndexChange;
 use super::mark::{LONGEST_MARK, Mark};
 use super::schema::Fields;
 use crate::Result;
-use crate::record::{FieldType, Record, Value, codec, render};
+use crate::record::{FieldType, Record, Value, codec, derived, render};
 
 /// Longest text that one term or one column entry can hold, bytes.
 pub(super) const LONGEST: usize = u16::MAX as usize - 5 - LONGEST_MARK;
@@ -29,15 +29,23 @@ pub fn date(ms: i64) -> DateTime {
     DateTime::from_timestamp_millis(ms.clamp(*DATES.start(), *DATES.end()))
 }
 
+/// Told the number of a derived field that is left out of a document, and why.
+pub(super) type LeftOut<'a> = &'a mut dyn FnMut(usize, String);
+
 /// The search document of a change; `None` where nothing is to be shown, or the key cannot be indexed.
-pub fn of_change(fields: &Fields, partition: u32, change: &IndexChange) -> Result<Option<TantivyDocument>> {
+pub fn of_change(
+    fields: &Fields,
+    partition: u32,
+    change: &IndexChange,
+    left_out: LeftOut<'_>,
+) -> Result<Option<TantivyDocument>> {
     let Some(stored) = &change.stored else { return Ok(None) };
     let record = codec::decode(stored)
         .map_err(|e| e.within(format_args!("record {:?}", String::from_utf8_lossy(&change.key))))?;
     if !record.is_visible() {
         return Ok(None);
     }
-    let document = build(fields, partition, &change.key, &record);
+    let document = build(fields, partition, &change.key, &record, left_out);
     if document.is_none() {
         let (table, bytes) = (&fields.def.name, change.key.len());
         tracing::warn!(%table, partition, bytes, "a key is too long to be searched; its record can be read by key only");
@@ -46,21 +54,31 @@ pub fn of_change(fields: &Fields, partition: u32, change: &IndexChange) -> Resul
 }
 
 /// The search document of a record; `None` if its key cannot be indexed.
-pub(super) fn build(fields: &Fields, partition: u32, key: &[u8], record: &Record) -> Option<TantivyDocument> {
+pub(super) fn build(
+    fields: &Fields,
+    partition: u32,
+    key: &[u8],
+    record: &Record,
+    left_out: LeftOut<'_>,
+) -> Option<TantivyDocument> {
     let mut document = TantivyDocument::default();
     let key = key_text(key)?;
     document.add_text(fields.key, key);
     document.add_u64(fields.partition, u64::from(partition));
     document.add_text(fields.terms, Mark::KEY.text(key));
     document.add_text(fields.terms, Mark::PARTITION.text(&partition.to_string()));
-    for (i, def) in fields.def.fields.iter().enumerate() {
-        if let Some(field) = fields.declared[i]
-            && let Some(value) = render::current(&fields.def, record, i)
-        {
-            add(&mut document, field, def.kind, &value);
-            if let Some(mark) = fields.mark(i) {
-                add_terms(&mut document, fields.terms, mark, &value);
-            }
+    let declared = fields.def.fields.len();
+    for i in (0..declared).filter(|i| fields.found[*i].is_some()) {
+        if let Some(value) = render::current(&fields.def, record, i) {
+            add_field(&mut document, fields, i, &value);
+        }
+    }
+    let derived = derived::values(&fields.def, key.as_bytes(), record, |_| true);
+    for (i, (_, value)) in derived.into_iter().enumerate() {
+        match value {
+            Ok(Some(value)) => add_field(&mut document, fields, declared + i, &value),
+            Ok(None) => {}
+            Err(why) => left_out(i, why),
         }
     }
     if let Some(field) = fields.dynamic {
@@ -70,6 +88,14 @@ pub(super) fn build(fields: &Fields, partition: u32, key: &[u8], record: &Record
         }
     }
     Some(document)
+}
+
+fn add_field(document: &mut TantivyDocument, fields: &Fields, i: usize, value: &Value) {
+    let Some(field) = fields.found[i] else { return };
+    add(document, field, fields.all[i].kind, value);
+    if let Some(mark) = fields.mark(i) {
+        add_terms(document, fields.terms, mark, value);
+    }
 }
 
 fn add(document: &mut TantivyDocument, field: Field, kind: FieldType, value: &Value) {

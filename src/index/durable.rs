@@ -214,7 +214,8 @@ impl Worker {
         }
         let mut written = 0;
         for Changed { partition, change } in changes {
-            if let Some(document) = document::of_change(&self.fields, partition, &change)? {
+            let mut left_out = |i, why: String| self.note_left_out(i, &change.key, &why);
+            if let Some(document) = document::of_change(&self.fields, partition, &change, &mut left_out)? {
                 self.writer.add_document(document).map_err(|e| self.failed(e))?;
                 written += 1;
             }
@@ -222,6 +223,15 @@ impl Worker {
         self.options.metrics.index_disk.inc_by(written);
         self.shared.queue.release(bytes);
         Ok(())
+    }
+
+    /// Counts a derived field that a record has no value for. Here, since every change comes to the disk once.
+    fn note_left_out(&self, i: usize, key: &[u8], why: &str) {
+        if self.options.metrics.derived_errors[i].inc() == 0 {
+            let (table, field) = (&self.fields.def.name, &self.fields.def.derived[i].field.name);
+            let key = String::from_utf8_lossy(key);
+            tracing::warn!(%table, %field, %key, "a derived field is left out of a record: {why} (said once; counted from here on)");
+        }
     }
 
     fn commit(&mut self, payload: &str) -> Result<Vec<Slot>> {

@@ -302,7 +302,7 @@ impl Engine {
             if changed.change.existed || any {
                 self.kill(&changed.change.key)?;
             }
-            match document::of_change(&self.fields, changed.partition, &changed.change) {
+            match document::of_change(&self.fields, changed.partition, &changed.change, &mut |_, _| {}) {
                 Ok(document) => documents.extend(document),
                 Err(e) => return Ok(Err(e)),
             }

@@ -58,8 +58,10 @@ pub struct Fields {
     /// Of everything that is matched whole.
     pub(super) terms: Field,
     pub(super) dynamic: Option<Field>,
-    /// By position in [`TableDef::fields`].
-    pub(super) declared: Vec<Option<Field>>,
+    /// What each of [`TableDef::shown_fields`] is: the declared fields, then the derived ones.
+    pub(super) all: Vec<FieldDef>,
+    /// By position in `all`.
+    pub(super) found: Vec<Option<Field>>,
 }
 
 impl fmt::Debug for Fields {
@@ -76,27 +78,30 @@ impl Fields {
         let partition = builder.add_u64_field(PARTITION, FAST);
         let terms = builder.add_text_field(TERMS, whole());
         let dynamic = (def.dynamic == Dynamic::Index).then(|| builder.add_json_field(DYNAMIC, json()));
-        let mut declared = Vec::with_capacity(def.fields.len());
-        for field in &def.fields {
+        let all: Vec<FieldDef> = def.shown_fields().cloned().collect();
+        let mut found = Vec::with_capacity(all.len());
+        for field in &all {
             if [KEY, PARTITION, TERMS, SCORE, DYNAMIC].contains(&field.name.as_str()) {
                 return Err(Error::refused(format!("table {}: field {:?} has a reserved name", def.name, field.name))
                     .advise("give the field another name and take its value from there with path"));
             }
-            declared.push(add(&mut builder, field));
+            found.push(add(&mut builder, field));
         }
-        Ok(Self { schema: builder.build(), key, partition, terms, dynamic, declared, def })
+        Ok(Self { schema: builder.build(), key, partition, terms, dynamic, all, found, def })
     }
 
     /// Identifies everything that decides how documents look; 16 hex digits.
     pub(super) fn fingerprint(&self) -> String {
         let schema = serde_json::to_string(&self.schema).unwrap_or_default();
-        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(format!("{LAYOUT} {schema}").as_bytes()))
+        let derived: Vec<String> =
+            self.def.derived.iter().map(|d| format!(" {}={:?}", d.field.name, d.expression.text())).collect();
+        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(format!("{LAYOUT} {schema}{}", derived.concat()).as_bytes()))
     }
 
     /// What a name in a query stands for; `None` if nothing is searched under it.
     pub fn resolve(&self, name: &str) -> Option<Target> {
-        if let Some(i) = self.def.fields.iter().position(|f| f.name == name) {
-            return self.declared_target(i, String::new());
+        if let Some(i) = self.all.iter().position(|f| f.name == name) {
+            return self.field_target(i, String::new());
         }
         if name == KEY || self.is_key_path(name) {
             return Some(self.key_target());
@@ -105,8 +110,8 @@ impl Fields {
             return Some(target(self.partition, PARTITION, FieldType::Integer, Some(Mark::PARTITION)));
         }
         if let Some((field, inner)) = self.schema.find_field(name) {
-            let i = self.declared.iter().position(|f| *f == Some(field))?;
-            return (self.def.fields[i].kind == FieldType::Json).then(|| self.declared_target(i, inner.to_owned()))?;
+            let i = self.found.iter().position(|f| *f == Some(field))?;
+            return (self.all[i].kind == FieldType::Json).then(|| self.field_target(i, inner.to_owned()))?;
         }
         let inner = name.to_owned();
         self.dynamic.map(|field| Target {
@@ -116,9 +121,9 @@ impl Fields {
         })
     }
 
-    fn declared_target(&self, i: usize, inner: String) -> Option<Target> {
-        let def = &self.def.fields[i];
-        let field = self.declared[i]?;
+    fn field_target(&self, i: usize, inner: String) -> Option<Target> {
+        let def = &self.all[i];
+        let field = self.found[i]?;
         let path = if inner.is_empty() { def.name.clone() } else { format!("{}.{inner}", def.name) };
         let entry = self.schema.get_field_entry(field);
         let mark = self.mark(i);
@@ -126,9 +131,9 @@ impl Fields {
         Some(Target { field, path, inner, kind: def.kind, indexed: def.index, scanned, mark, column: entry.is_fast() })
     }
 
-    /// The mark of a declared field whose values are matched whole.
+    /// The mark of a field whose values are matched whole.
     pub(super) fn mark(&self, i: usize) -> Option<Mark> {
-        let def = &self.def.fields[i];
+        let def = &self.all[i];
         let whole = matches!(def.kind, FieldType::Keyword | FieldType::Integer | FieldType::Boolean);
         (def.index && whole).then(|| Mark::of_field(i))
     }
@@ -153,14 +158,14 @@ impl Fields {
 
     /// The fields that words without a field name are looked for in: every text and keyword field, and the key.
     pub fn of_words(&self) -> Vec<Target> {
-        let declared = (0..self.def.fields.len()).filter_map(|i| self.declared_target(i, String::new()));
-        let words = declared.filter(|t| t.indexed && matches!(t.kind, FieldType::Text | FieldType::Keyword));
+        let all = (0..self.all.len()).filter_map(|i| self.field_target(i, String::new()));
+        let words = all.filter(|t| t.indexed && matches!(t.kind, FieldType::Text | FieldType::Keyword));
         words.chain([self.key_target()]).collect()
     }
 
     /// Names that queries may use, for messages.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.def.fields.iter().filter(|f| f.index).map(|f| f.name.clone()).collect();
+        let mut names: Vec<String> = self.all.iter().filter(|f| f.index).map(|f| f.name.clone()).collect();
         names.push(KEY.to_owned());
         if let KeyFrom::Path(path) = &self.def.key {
             names.push(path.to_string());
@@ -176,8 +181,8 @@ impl Fields {
 
     /// Names that can be sorted by, for messages.
     pub fn sortable_names(&self) -> Vec<String> {
-        let declared = self.def.fields.iter().map(|f| f.name.as_str());
-        declared.chain([SCORE, KEY]).filter(|n| *n == SCORE || self.sortable(n).is_some()).map(str::to_owned).collect()
+        let all = self.all.iter().map(|f| f.name.as_str());
+        all.chain([SCORE, KEY]).filter(|n| *n == SCORE || self.sortable(n).is_some()).map(str::to_owned).collect()
     }
 }
 

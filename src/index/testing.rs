@@ -69,6 +69,7 @@ pub(crate) fn def() -> TableDef {
         partitioner: Partitioner::Murmur2,
         sources: vec![source()],
         fields,
+        derived: Vec::new(),
         repartition: false,
         max_depth: 32,
     }
@@ -137,7 +138,7 @@ pub(crate) fn options(dir: &FilePath) -> IndexOptions {
         catch_up_interval: Duration::from_millis(20),
         commit_interval: Duration::from_millis(50),
         sync_interval: Duration::from_secs(3600),
-        metrics: Metrics::new().table("products", &["events".to_owned()]),
+        metrics: Metrics::new().table("products", &["events".to_owned()], &["cents".to_owned()]),
     }
 }
 

@@ -156,7 +156,7 @@ impl View {
 
     fn columns(&self, segment: &SegmentReader, doc: u32) -> tantivy::Result<ColumnValues> {
         let mut all = BTreeMap::new();
-        for def in &self.fields.def.fields {
+        for def in &self.fields.all {
             if self.fields.sortable(&def.name).is_some() {
                 all.insert(def.name.clone(), column(segment, &def.name, def.kind, doc)?);
             }

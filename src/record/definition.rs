@@ -1,6 +1,7 @@
 //! The definition of a table, compiled from configuration: what the pure core needs to know, and nothing else.
 
 use super::debezium::{self, Position};
+use super::derived::Derived;
 use super::partitioner::Partitioner;
 use super::value::Value;
 
@@ -84,6 +85,8 @@ pub struct TableDef {
     pub sources: Vec<SourceDef>,
     /// Declared fields, ordered by name. Names and ids are unique.
     pub fields: Vec<FieldDef>,
+    /// Fields that are computed from the record, ordered by name. Their names are no declared field's.
+    pub derived: Vec<Derived>,
     /// Nesting depth of JSON beyond which an event is quarantined (`too_deep`).
     pub max_depth: usize,
 }
@@ -358,6 +361,10 @@ impl TableDef {
     /// The declared field of this name.
     pub fn field(&self, name: &str) -> Option<&FieldDef> {
         self.fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok().map(|i| &self.fields[i])
+    }
+    /// Every field that records show and searches find: the declared ones, then the derived ones.
+    pub fn shown_fields(&self) -> impl Iterator<Item = &FieldDef> {
+        self.fields.iter().chain(self.derived.iter().map(|derived| &derived.field))
     }
     /// The declared field with this id.
     pub fn field_by_id(&self, id: u32) -> Option<&FieldDef> {

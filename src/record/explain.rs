@@ -5,6 +5,7 @@
 
 use super::contribution::{Contribution, Folded, append_cmp, first_cmp};
 use super::definition::{FieldDef, Strategy, TableDef};
+use super::derived;
 use super::event::{Stamp, Version};
 use super::journal::{Journal, NO_ID};
 use super::render::display;
@@ -20,6 +21,8 @@ pub struct Explanation {
     pub fields: Vec<Field>,
     /// Journals, by the name of their source; by its id where it is not configured any more.
     pub journals: Vec<(String, Held)>,
+    /// What became of each derived field: its value, none where its expression says null, or why there is none.
+    pub derived: Vec<(String, Result<Option<Value>, String>)>,
 }
 
 /// Why a field is what it is.
@@ -90,7 +93,7 @@ pub struct HeldEvent {
 }
 
 /// Explains a record.
-pub fn explain(def: &TableDef, record: &Record) -> Explanation {
+pub fn explain(def: &TableDef, key: &[u8], record: &Record) -> Explanation {
     let declared = def.fields.iter().filter_map(|field| declared(def, record, field));
     let dynamic = record.dynamic.iter().map(|(name, cell)| Field {
         name: name.to_string(),
@@ -106,7 +109,18 @@ pub fn explain(def: &TableDef, record: &Record) -> Explanation {
             .iter()
             .map(|(source, journal)| (source_name(def, *source), held(def, journal)))
             .collect(),
+        derived: derived(def, key, record),
     }
+}
+
+/// Empty where nothing is shown.
+fn derived(def: &TableDef, key: &[u8], record: &Record) -> Vec<(String, Result<Option<Value>, String>)> {
+    if !record.is_visible() {
+        return Vec::new();
+    }
+    let show = |field: &FieldDef, value: Option<Value>| value.map(|value| display(field.kind, value));
+    let values = derived::values(def, key, record, |_| true).into_iter();
+    values.map(|(field, value)| (field.name.clone(), value.map(|value| show(field, value)))).collect()
 }
 
 /// `None` if nothing is kept of the field.

@@ -9,6 +9,7 @@ mod contribution;
 pub mod debezium;
 pub mod decode;
 pub mod definition;
+pub mod derived;
 pub mod event;
 pub mod explain;
 mod extreme;
@@ -29,6 +30,7 @@ pub use definition::{
     Absent, Consumed, DeleteRule, Dynamic, Encoding, FieldDef, FieldType, Format, Input, KeyFrom, Path, Shape,
     SourceDef, Strategy, TableDef, Tombstones, VersionFrom, Window,
 };
+pub use derived::Derived;
 pub use event::{Event, EventKind, Outcome, Reason, Reject, Stamp, Version};
 pub use merge::{Merged, merge, merge_refused};
 pub use partitioner::Partitioner;

@@ -1,16 +1,20 @@
 //! What a client sees of a record.
 
 use super::definition::{FieldDef, FieldType, KeyFrom, TableDef};
+use super::derived;
 use super::state::{FieldState, Record};
 use super::sums;
 use super::value::Value;
 
-/// The visible value of every field, declared first (by name), then dynamic (by name); `None` if the record is absent.
-/// The key's path leads the list where the key is taken from the event. Dates are RFC 3339 text in UTC.
+/// The visible value of every field, declared first, then derived, then dynamic (each by name); `None` if the record is
+/// absent. The key's path leads the list where the key is taken from the event. Dates are RFC 3339 text in UTC. `only`
+/// selects names; of the others nothing is derived.
 ///
+/// A derived field alone makes no record: it is computed where there is something else to show.
 /// A dynamic member that was stored before a field of its name was declared is shown until the field holds something.
 /// A declared field with the name of the key's path is shown in the key's place, if it has a value.
-pub fn fields(def: &TableDef, key: &[u8], record: &Record) -> Option<Vec<(String, Value)>> {
+pub fn fields(def: &TableDef, key: &[u8], record: &Record, only: Option<&[String]>) -> Option<Vec<(String, Value)>> {
+    let wanted = |name: &str| only.is_none_or(|only| only.iter().any(|n| n == name));
     let shown = def.fields.iter().filter_map(|field| Some((field, value(field, record)?)));
     let mut out: Vec<(String, Value)> = shown.map(|(field, v)| (field.name.clone(), display(field.kind, v))).collect();
     let key_name = match &def.key {
@@ -18,10 +22,14 @@ pub fn fields(def: &TableDef, key: &[u8], record: &Record) -> Option<Vec<(String
         KeyFrom::Message => None,
     };
     let lead = key_name.as_ref().and_then(|name| out.iter().position(|(held, _)| held == name));
+    let declared = out.len();
     out.extend(unshadowed(def, record, key_name.as_deref()).map(|(name, v)| (name.to_owned(), v.clone())));
     if out.is_empty() {
         return None;
     }
+    let derived = derived::values(def, key, record, wanted).into_iter();
+    let derived = derived.filter_map(|(field, value)| Some((field, value.ok()??)));
+    out.splice(declared..declared, derived.map(|(field, value)| (field.name.clone(), display(field.kind, value))));
     if let Some(name) = key_name {
         let lead = match lead {
             Some(at) => out.remove(at),
@@ -29,19 +37,19 @@ pub fn fields(def: &TableDef, key: &[u8], record: &Record) -> Option<Vec<(String
         };
         out.insert(0, lead);
     }
+    out.retain(|(name, _)| wanted(name));
     Some(out)
 }
 
-/// As [`fields`], as a JSON object; `only` selects names.
+/// As [`fields`], as a JSON object.
 pub fn json(
     def: &TableDef,
     key: &[u8],
     record: &Record,
     only: Option<&[String]>,
 ) -> Option<serde_json::Map<String, serde_json::Value>> {
-    let wanted = |name: &String| only.is_none_or(|only| only.contains(name));
-    let all = fields(def, key, record)?;
-    Some(all.into_iter().filter(|(name, _)| wanted(name)).map(|(name, v)| (name, v.to_json())).collect())
+    let all = fields(def, key, record, only)?;
+    Some(all.into_iter().map(|(name, v)| (name, v.to_json())).collect())
 }
 
 /// The current (merged) value of a declared field as its type keeps it (dates as `Int` milliseconds); `None` if there is
@@ -60,7 +68,7 @@ fn members(record: &Record) -> impl Iterator<Item = (&str, &Value)> {
     live.map(|(name, cell)| (name.as_ref(), &cell.value))
 }
 
-/// Dynamic members but those whose name belongs to the key or to a declared field that holds something.
+/// Dynamic members but those whose name belongs to the key, to a declared field that holds something, or to a derived one.
 fn unshadowed<'r>(
     def: &'r TableDef,
     record: &'r Record,
@@ -68,11 +76,13 @@ fn unshadowed<'r>(
 ) -> impl Iterator<Item = (&'r str, &'r Value)> {
     members(record).filter(move |(name, _)| {
         let holds = |field: &FieldDef| record.field(field.id).is_some() || sums::total(record, field.id).is_some();
-        Some(*name) != key_name && !def.field(name).is_some_and(holds)
+        let derived = || def.derived.iter().any(|derived| derived.field.name == *name);
+        Some(*name) != key_name && !def.field(name).is_some_and(holds) && !derived()
     })
 }
 
-fn value(field: &FieldDef, record: &Record) -> Option<Value> {
+/// The current value of a declared field as its type keeps it.
+pub(super) fn value(field: &FieldDef, record: &Record) -> Option<Value> {
     if field.merge.accumulates() {
         return sums::shown(record, field);
     }
@@ -139,7 +149,7 @@ mod tests {
             ("b", text("x")),
             ("zz", Value::Int(1)),
         ];
-        assert_eq!(fields(&def, b"k-1", &record), Some(expected.map(|(n, v)| (n.to_owned(), v)).into()));
+        assert_eq!(fields(&def, b"k-1", &record, None), Some(expected.map(|(n, v)| (n.to_owned(), v)).into()));
         assert_eq!(current(&def, &record, 0), Some(Value::Int(1_700_000_000_001)));
         assert_eq!(current(&def, &record, 9), None);
         assert_eq!(dynamic(&record), [("b", &text("x")), ("zz", &Value::Int(1))]);
@@ -152,7 +162,7 @@ mod tests {
         let def = def();
         let nulls = [("price", Value::Null), ("a", Value::Null), ("tags", Value::Null)];
         for record in [Record::default(), after(&def, &[upsert(&def, 0, 1, 1, &nulls)])] {
-            assert_eq!(fields(&def, b"k", &record), None);
+            assert_eq!(fields(&def, b"k", &record, None), None);
             assert_eq!(json(&def, b"k", &record, None), None);
         }
     }
@@ -161,6 +171,6 @@ mod tests {
     fn the_key_is_not_shown_where_the_message_has_it() {
         let def = TableDef { key: KeyFrom::Message, ..def() };
         let record = after(&def, &[upsert(&def, 0, 1, 1, &[("b", text("x"))])]);
-        assert_eq!(fields(&def, b"k", &record), Some(vec![("b".to_owned(), text("x"))]));
+        assert_eq!(fields(&def, b"k", &record, None), Some(vec![("b".to_owned(), text("x"))]));
     }
 }

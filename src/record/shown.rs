@@ -14,11 +14,7 @@ pub struct Shown(Vec<(String, Value)>);
 impl Shown {
     /// What is visible of `record`, or `None` if it is absent; `only` selects names.
     pub fn of(def: &TableDef, key: &[u8], record: &Record, only: Option<&[String]>) -> Option<Self> {
-        let mut all = render::fields(def, key, record)?;
-        if let Some(only) = only {
-            all.retain(|(name, _)| only.contains(name));
-        }
-        Some(Self(all))
+        render::fields(def, key, record, only).map(Self)
     }
 
     /// The value shown under a name.

@@ -17,6 +17,7 @@ pub(super) fn table(fields: &[(&str, FieldType, Strategy)]) -> TableDef {
         partitioner: Partitioner::Murmur2,
         sources: vec![source("a", 10), source("b", 20)],
         fields,
+        derived: Vec::new(),
         repartition: false,
         max_depth: 32,
     }

@@ -33,7 +33,7 @@ fn bench() -> Bench {
         broker.create_topic(&spec).unwrap();
     }
     let (index, _) = TableIndex::open(def.clone(), testing::options(&dir.path().join("index"))).unwrap();
-    let metrics = Metrics::new().table(&def.name, &["s".to_owned()]);
+    let metrics = Metrics::new().table(&def.name, &["s".to_owned()], &[]);
     let table = Arc::new(Table { def, partitions: 2, repartition: None, index, tasks: ArcSwap::default(), metrics });
     let (link, (send, out), (_, control)) = (Arc::new(Link::default()), bounded(16), bounded(16));
     let (cache_bytes, batch_bytes, max_record) = (1 << 20, 1 << 20, 1 << 20);

@@ -13,7 +13,7 @@ use super::restore::Changelog;
 use crate::Result;
 use crate::broker::TopicPartition;
 use crate::index::View;
-use crate::record::{Record, Value, codec, render};
+use crate::record::{Record, Value, codec, derived, render};
 
 /// Differences that are named; more are only counted.
 const NAMED: usize = 100;
@@ -121,9 +121,12 @@ fn document(view: &View, opener: &Opener, key: &[u8], record: &Record) -> Result
         return Ok(vec![format!("{} documents in the index instead of 1", documents.len())]);
     };
     let mut out = Vec::new();
-    for (number, field) in opener.table.def.fields.iter().enumerate() {
+    let def = &opener.table.def;
+    let declared = def.fields.iter().enumerate().map(|(number, field)| (field, render::current(def, record, number)));
+    let derived = derived::values(def, key, record, |_| true).into_iter();
+    for (field, value) in declared.chain(derived.map(|(field, value)| (field, value.ok().flatten()))) {
         let Some(indexed) = document.get(&field.name) else { continue };
-        let wanted = match render::current(&opener.table.def, record, number) {
+        let wanted = match value {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(values)) => values,
             Some(value) => vec![value],

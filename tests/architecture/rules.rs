@@ -119,6 +119,7 @@ const CRATES: &[(&[&str], &[&str])] = &[
     (&["tantivy"], &["index/", "index.rs", "query/", "query.rs"]),
     (&["axum", "axum_core"], &["api/", "api.rs", "console/", "console.rs", "cli/", "app.rs", "app/"]),
     (&["bincode"], &["record/"]),
+    (&["cel"], &["record/derived"]),
     (&["apache_avro"], &["record/decode/avro"]),
     (&["ureq"], &["registry/", "cli/"]),
     (&["hyper", "hyper_util", "http_body_util"], &["cluster/"]),

@@ -49,7 +49,7 @@ fn index(lab: &Lab, key: &str, stored: Option<&[u8]>) {
         catch_up_interval: settings.index.catch_up_interval,
         commit_interval: settings.index.commit_interval,
         sync_interval: settings.index.sync_interval,
-        metrics: Metrics::new().table(TABLE, &sources),
+        metrics: Metrics::new().table(TABLE, &sources, &[]),
     };
     let (index, _) = TableIndex::open(def.clone(), options).unwrap();
     let covered: Offset = index.covered(partition(key)).unwrap();

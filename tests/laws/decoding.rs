@@ -36,6 +36,7 @@ pub(crate) fn table() -> TableDef {
             ..generate::source(0, 5, false, true)
         }],
         fields,
+        derived: Vec::new(),
         repartition: false,
         max_depth: 32,
     }

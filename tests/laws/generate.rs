@@ -176,6 +176,7 @@ fn table(fields: &[(usize, usize)], sources: &[(i32, bool, u8)], window: Window,
         sources: (0..).zip(sources).map(|(n, (rank, timed, ids))| source(n, *rank, *timed, *ids > 0)).collect(),
         fields: (0..).zip(fields).map(|(n, (kind, limit))| field(&format!("f{n}"), kind_of(*kind), *limit)).collect(),
         repartition: false,
+        derived: Vec::new(),
         max_depth: 32,
     }
 }

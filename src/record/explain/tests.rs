@@ -17,7 +17,7 @@ fn def() -> TableDef {
 }
 
 fn told(def: &TableDef, events: &[Event]) -> Explanation {
-    explain(def, &after(def, events))
+    explain(def, b"k-1", &after(def, events))
 }
 
 fn field<'a>(told: &'a Explanation, name: &str) -> &'a Field {
@@ -42,7 +42,7 @@ fn a_cell_names_its_source_and_its_event_as_far_as_they_are_known() {
     assert_eq!(field(&told, "title").origins[0].lost_ties, None, "what lost is not kept");
     assert_eq!(told.fields.len(), 3, "nothing is kept of the others");
     def.sources[1].rank = 10;
-    told = explain(&def, &after(&def, &events[..1]));
+    told = explain(&def, b"k-1", &after(&def, &events[..1]));
     assert_eq!(origins(&told, "title"), [(text("a"), 5, "a b".to_owned(), vec![])], "their rank is the same");
 }
 
@@ -91,7 +91,7 @@ fn a_first_names_its_event_and_whom_it_beat_in_a_tie() {
     assert_eq!(origins(&told, "at"), [(shown(999), 5, "a".to_owned(), vec![9])]);
     assert_eq!(field(&told, "at").origins[0].lost_ties, Some(vec![shown(1000)]));
     def.window.events = 1;
-    let told = explain(&def, &after(&def, &events));
+    let told = explain(&def, b"k-1", &after(&def, &events));
     assert_eq!(origins(&told, "at"), [(shown(999), 5, "a".to_owned(), vec![])], "folded, and its event forgotten");
     let HeldBase { lowest, highest, highest_event, folded } = told.journals[0].1.base.clone().unwrap();
     assert_eq!((lowest.major, highest.major, highest_event), (5, 5, Some(9)));
@@ -107,7 +107,7 @@ fn journals_tell_what_they_hold_by_source_and_event() {
     let mut events = vec![adds(0, 1, 10), adds(0, 2, 20), adds(0, 3, 30), adds(0, 4, 40), noted];
     events.push(upsert(&def, 1, 8, 6, &[("notes", text("m"))]));
     let mut record = after(&def, &events);
-    let told = explain(&def, &record);
+    let told = explain(&def, b"k-1", &record);
     assert_eq!(
         origins(&told, "notes"),
         [(text("m"), 8, "b".to_owned(), vec![6]), (text("n"), 9, "b".to_owned(), vec![5])]
@@ -129,6 +129,6 @@ fn journals_tell_what_they_hold_by_source_and_event() {
     // A source that is gone is named by its id, and a nameless event has no hash.
     record = after(&def, &[Event { id: None, ..upsert(&def, 0, 1, 0, &[("at", Int(5))]) }]);
     let gone = TableDef { sources: def.sources[1..].to_vec(), ..def.clone() };
-    let told = explain(&gone, &record);
+    let told = explain(&gone, b"k-1", &record);
     assert_eq!((told.journals[0].0.clone(), told.journals[0].1.events[0].event), (def.sources[0].id.to_string(), None));
 }
