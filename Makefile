@@ -5,7 +5,7 @@ KELD = $(CARGO_TARGET_DIR)/release/keld
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test check fmt lint docs acceptance bench peer profile instructions setup clean-state
+.PHONY: help demo build test check fmt lint docs acceptance bench growth peer profile instructions setup clean-state
 
 help:
 	@echo 'Keld: one coherent, searchable record per key from overlapping event streams.'
@@ -22,6 +22,7 @@ help:
 	@echo '  make bench        throughput and freshness beside a real Kafka: Keld and Kafka Streams + RocksDB + Lucene in turn,'
 	@echo '                    three times; `make bench ARGS=--help` lists its options, `make bench ARGS=keld` is Keld alone'
 	@echo '  make peer         the other one alone'
+	@echo '  make growth       what an event costs while the state grows to 50 million records (half an hour; ARGS=--help)'
 	@echo '  make profile      where the time goes: a flame graph of a catch-up, or of calm work with ARGS=--fresh'
 	@echo '  make instructions how many instructions each step of an event takes (callgrind)'
 	@echo '  make clean-state  forget the demo'"'"'s data (state/demo)'
@@ -61,6 +62,10 @@ docs: setup
 
 bench:
 	@scripts/bench $(ARGS)
+
+growth:
+	@scripts/setup --tests
+	@cargo bench --quiet --bench growth -- $(ARGS)
 
 peer:
 	@scripts/peer $(ARGS)

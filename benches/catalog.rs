@@ -25,6 +25,8 @@ mod queries;
 mod recovery;
 #[path = "catalog/report.rs"]
 mod report;
+#[path = "catalog/send.rs"]
+mod send;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -178,7 +180,7 @@ fn one_run(options: &Options, data: &Path) -> Result<Report> {
     let dir = options.dir.clone().unwrap_or_else(|| scratch.path().to_owned());
     std::fs::create_dir_all(&dir)?;
     let kafka = Kafka::start(&root(), &dir.join("kafka"))?;
-    load::create_topics(&kafka.bootstrap, &["catalog", "pricing", "stock"], 4)?;
+    send::create_topics(&kafka.bootstrap, &["catalog", "pricing", "stock"], 4)?;
     let events = load::Events::read(&data.join("events.tsv"))?;
     let since = Instant::now();
     let loaded = load::produce_all(&kafka.bootstrap, &events)?;

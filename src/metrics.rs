@@ -115,6 +115,8 @@ pub struct Metrics {
     pub stopped: Family<TableLabel, Gauge>,
     /// Bytes of a task's store on disk.
     pub store_bytes: Family<TaskLabels, Gauge>,
+    /// Bytes that compaction of a task's store has still to rewrite.
+    pub compaction_debt: Family<TaskLabels, Gauge>,
     /// Documents of a table's index.
     pub index_documents: Family<TableLabel, Gauge>,
     /// Segments of a table's index.
@@ -179,6 +181,11 @@ impl Metrics {
             lag: family!("lag_events", "Unread source records", Family::default()),
             stopped: family!("table_stopped", "Whether a table has stopped and needs a person", Family::default()),
             store_bytes: family!("store_bytes", "Bytes of a store on disk", Family::default()),
+            compaction_debt: family!(
+                "store_compaction_debt_bytes",
+                "Bytes that compaction of a store has still to rewrite, an estimate",
+                Family::default()
+            ),
             index_documents: family!("index_documents", "Documents of an index", Family::default()),
             index_segments: family!("index_segments", "Segments of an index", Family::default()),
             index_bytes: family!("index_bytes", "Bytes of an index on disk", Family::default()),

@@ -15,8 +15,9 @@ use hdrhistogram::Histogram;
 use serde_json::Value;
 
 use super::client::Client;
-use super::load::{Events, Sender, retold};
+use super::load::{Events, retold};
 use super::process::{Kafka, Keld, usage};
+use super::send::Sender;
 use super::{Options, Result};
 
 /// Versions of the events told again lie so much after those of the catch-up, milliseconds.

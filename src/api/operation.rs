@@ -102,6 +102,7 @@ fn update_gauges(state: &ApiState) {
     let metrics = &state.metrics;
     metrics.lag.clear();
     metrics.store_bytes.clear();
+    metrics.compaction_debt.clear();
     for (name, table) in state.tables.iter() {
         let (label, index) = (TableLabel { table: name.clone() }, table.index.stats());
         metrics.index_documents.get_or_create(&label).set(signed(index.documents));
@@ -114,6 +115,7 @@ fn update_gauges(state: &ApiState) {
             metrics.lag.get_or_create(&labels).set(view.lag().values().sum());
             if let Some(store) = view.store() {
                 metrics.store_bytes.get_or_create(&labels).set(signed(store.bytes()));
+                metrics.compaction_debt.get_or_create(&labels).set(signed(store.compaction_debt()));
             }
         }
     }

@@ -190,6 +190,11 @@ impl Store {
         ["rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"].iter().map(|p| self.property(p)).sum()
     }
 
+    /// Bytes that compaction has still to rewrite, an estimate: what is written now and paid for later.
+    pub fn compaction_debt(&self) -> u64 {
+        self.property("rocksdb.estimate-pending-compaction-bytes")
+    }
+
     /// Records, approximate.
     pub fn approximate_records(&self) -> u64 {
         self.property("rocksdb.estimate-num-keys")
