@@ -1,10 +1,12 @@
 //! Named fault points: the process aborts when it reaches the one that `KELD_FAULT` names.
 //!
-//! `KELD_FAULT=commit.4_committed` aborts at the first arrival, `KELD_FAULT=commit.4_committed:7` at the seventh.
+//! `KELD_FAULT=commit.5_committed` aborts at the first arrival, `KELD_FAULT=commit.5_committed:7` at the seventh.
+//! `KELD_FAULT=commit.5_committed:7:stall=15000` stalls there for so many milliseconds instead, once.
 //! The crash tests run a child process with it and check that the abort really happened.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Every fault point, in the order in which a batch meets them. The crash tests iterate over this list, so a point
 /// that is not in it fails [`point`]'s debug assertion and one that no code reaches fails the crash tests.
@@ -30,6 +32,7 @@ pub const POINTS: &[&str] = &[
 struct Armed {
     name: String,
     left: AtomicU64,
+    stall: Option<Duration>,
 }
 
 fn armed() -> Option<&'static Armed> {
@@ -37,8 +40,11 @@ fn armed() -> Option<&'static Armed> {
     ARMED
         .get_or_init(|| {
             let text = std::env::var("KELD_FAULT").ok().filter(|t| !t.is_empty())?;
-            let (name, nth) = text.rsplit_once(':').unwrap_or((&text, "1"));
-            Some(Armed { name: name.to_owned(), left: AtomicU64::new(nth.parse().unwrap_or(1)) })
+            let mut parts = text.split(':');
+            let name = parts.next().unwrap_or_default().to_owned();
+            let left = AtomicU64::new(parts.next().and_then(|nth| nth.parse().ok()).unwrap_or(1));
+            let stall = parts.next().and_then(|s| s.strip_prefix("stall=")?.parse().ok()).map(Duration::from_millis);
+            Some(Armed { name, left, stall })
         })
         .as_ref()
 }
@@ -62,13 +68,24 @@ pub fn point(name: &'static str) {
         && a.name == name
         && a.left.fetch_sub(1, Ordering::SeqCst) == 1
     {
-        fire(name);
+        match a.stall {
+            None => fire(name),
+            Some(stall) => {
+                say(&format!("fault point {name} fired: stalling for {stall:?}"));
+                std::thread::sleep(stall);
+            }
+        }
     }
 }
 
 #[cold]
-#[expect(clippy::print_stderr, reason = "the last words of a process that aborts on purpose")]
 fn fire(name: &str) -> ! {
-    eprintln!("fault point {name} fired: aborting");
+    say(&format!("fault point {name} fired: aborting"));
     std::process::abort()
+}
+
+#[cold]
+#[expect(clippy::print_stderr, reason = "words of a process that fails on purpose")]
+fn say(words: &str) {
+    eprintln!("{words}");
 }

@@ -97,6 +97,8 @@ pub struct Metrics {
     pub commits: Counter,
     /// Commits aborted and rolled back.
     pub aborts: Counter,
+    /// Workers found without progress for `instance.stall_timeout`.
+    pub stalls: Counter,
     /// Time of each commit step.
     pub steps: Family<StepLabel, Histogram>,
     /// Broker timestamp of the oldest event of a batch → applied to the store.
@@ -160,6 +162,11 @@ impl Metrics {
             quarantined: family!("quarantined", "Quarantined events by reason", Family::default()),
             commits: family!("commits", "Commits", Counter::default()),
             aborts: family!("commit_aborts", "Commits aborted and rolled back", Counter::default()),
+            stalls: family!(
+                "worker_stalls",
+                "Workers found without progress for instance.stall_timeout",
+                Counter::default()
+            ),
             steps: timed!(
                 "commit_step",
                 "Time of a commit step",

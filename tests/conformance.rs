@@ -63,6 +63,7 @@ macro_rules! suite {
             groups: a_member_gets_every_partition,
             groups: a_second_member_takes_over_or_shares,
             groups: a_group_tells_the_addresses_of_its_members,
+            groups: a_member_that_leaves_gives_everything_back_and_may_come_again,
             groups: records_and_offsets_are_committed_together,
             groups: offsets_of_an_aborted_transaction_are_not_committed,
             groups: offsets_with_a_stale_token_demand_an_abort,

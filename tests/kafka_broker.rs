@@ -19,6 +19,7 @@ use keld::broker::{
     Broker, GroupToken, LogReader, MemberConfig, MemberEvent, Membership, NewRecord, Progress, TopicPartition,
     TopicSpec, TransactionalProducer,
 };
+use keld::config::GroupProtocol;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -221,12 +222,17 @@ struct Seat {
 
 impl Seat {
     fn join(broker: &KafkaBroker, group: &str, topics: &[&str], id: Option<&str>) -> Self {
+        Self::join_as(broker, group, topics, id, GroupProtocol::Classic)
+    }
+
+    fn join_as(broker: &KafkaBroker, group: &str, topics: &[&str], id: Option<&str>, protocol: GroupProtocol) -> Self {
         let config = MemberConfig {
             group: group.into(),
             topics: topics.iter().map(|t| (*t).to_owned()).collect(),
             static_id: id.map(str::to_owned),
             advertise: "http://127.0.0.1:7".into(),
             session_timeout: Duration::from_secs(6),
+            protocol,
         };
         Self { member: broker.join(&config).unwrap(), held: BTreeSet::new(), token: None, events: Vec::new() }
     }
@@ -248,6 +254,7 @@ impl Seat {
                 self.held.retain(|tp| !partitions.contains(tp));
                 self.member.release(&partitions).unwrap();
             }
+            Some(MemberEvent::Left) => self.events.push("left"),
         }
     }
 }
@@ -332,6 +339,48 @@ fn a_static_member_comes_back_without_anyone_noticing() {
     try_commit(&mut *producer, (&mine, 2), &token).expect("the group has not moved on: no rebalance");
     again.member.close().unwrap();
     one.member.close().unwrap();
+}
+
+#[test]
+fn a_static_member_that_leaves_is_not_waited_for() {
+    let Some(broker) = broker() else { return };
+    let tps = topic(&broker, "leaving", 4, &[]);
+    let mut one = Seat::join(&broker, "leaving", &["leaving"], Some("one"));
+    let mut two = Seat::join(&broker, "leaving", &["leaving"], Some("two"));
+    until(&mut [&mut one, &mut two], |s| s[0].held.len() == 2 && s[1].held.len() == 2);
+    let started = Instant::now();
+    two.member.leave().unwrap();
+    until(&mut [&mut one, &mut two], |s| s[0].held.len() == 4 && s[1].events.last() == Some(&"left"));
+    assert!(started.elapsed() < Duration::from_secs(5), "it was waited for: {:?}", started.elapsed());
+    assert!(two.held.is_empty() && !two.events.contains(&"lost"), "{:?}", two.events);
+    two.member.rejoin().unwrap();
+    until(&mut [&mut one, &mut two], |s| s[0].held.len() == 2 && s[1].held.len() == 2);
+    assert_eq!(one.held.union(&two.held).cloned().collect::<Vec<_>>(), tps);
+    two.member.close().unwrap();
+    one.member.close().unwrap();
+}
+
+#[test]
+fn the_broker_can_share_partitions_out_and_the_proof_follows_its_epochs() {
+    let Some(broker) = broker() else { return };
+    topic(&broker, "epochs", 4, &[]);
+    let join = || Seat::join_as(&broker, "epochs", &["epochs"], None, GroupProtocol::Consumer);
+    let mut one = join();
+    until(&mut [&mut one], |s| s[0].held.len() == 4);
+    let mut two = join();
+    until(&mut [&mut one, &mut two], |s| s[0].held.len() == 2 && s[1].held.len() == 2);
+    let mut producer = broker.transactional("epochs-1").unwrap();
+    let mine = one.held.first().cloned().unwrap();
+    commit_in_group(&mut *producer, (&mine, 4), &mut [&mut one, &mut two]);
+    // A third gets nothing that the first has: who keeps everything is moved on without being asked for anything.
+    let kept = one.held.clone();
+    let mut third = join();
+    until(&mut [&mut one, &mut two, &mut third], |s| s.iter().all(|seat| !seat.held.is_empty()));
+    commit_in_group(&mut *producer, (&mine, 5), &mut [&mut one, &mut two, &mut third]);
+    assert_eq!(broker.committed("epochs", std::slice::from_ref(&mine)).unwrap(), [(mine, 5)], "{kept:?}");
+    for seat in [third, two, one] {
+        seat.member.close().unwrap();
+    }
 }
 
 #[test]

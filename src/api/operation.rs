@@ -55,6 +55,9 @@ fn not_ready(state: &ApiState) -> Vec<String> {
     if state.health.is_stopping() {
         reasons.push("the instance is shutting down".to_owned());
     }
+    if let Some(stall) = state.health.stall() {
+        reasons.push(stall.to_string());
+    }
     let mut tasks = 0_usize;
     for view in state.tables.values().flat_map(|t| t.tasks().values().cloned().collect::<Vec<_>>()) {
         tasks += 1;

@@ -15,7 +15,7 @@ use super::position::{last_events, role_word};
 use super::problem::Problem;
 use crate::config::{BrokerKind, MemoryPlan};
 use crate::query::Table;
-use crate::task::{Phase, TaskView};
+use crate::task::{Phase, Role, TaskView};
 
 /// This instance, as of now.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,6 +33,8 @@ pub(crate) struct Status {
     now_ms: i64,
     /// Whether it is shutting down.
     stopping: bool,
+    /// Which worker makes no progress, if any: this instance has given all its tasks away meanwhile.
+    stall: Option<String>,
     /// The broker.
     broker: BrokerStatus,
     /// The schema registry; null where the application has none.
@@ -144,7 +146,7 @@ pub(crate) struct TableStatus {
     store_bytes: u64,
     /// Unread events.
     lag: i64,
-    /// What became of the events of each source in the tasks here, since the beginning: it survives restarts.
+    /// What became of the events of each source in the tasks that this instance owns, since the beginning: it survives restarts.
     accounting: BTreeMap<String, Accounting>,
     /// Derived fields, by name: how often one was left out of a document on disk since it could not be computed, since the
     /// start of this instance. `explain=true` on a record says why.
@@ -199,6 +201,7 @@ fn collect(ctx: &Context) -> Status {
         uptime_s: (ctx.started.elapsed().as_secs_f64() * 10.0).round() / 10.0,
         now_ms,
         stopping: ctx.state.health.is_stopping(),
+        stall: ctx.state.health.stall().map(|s| s.to_string()),
         broker: BrokerStatus {
             kind: match settings.broker.kind {
                 BrokerKind::Local => "local",
@@ -271,7 +274,8 @@ fn summary(table: &Table, here: &[TaskStatus]) -> TableStatus {
 fn accounting(table: &Table) -> BTreeMap<String, Accounting> {
     let mut sums: BTreeMap<String, crate::store::Accounting> =
         table.def.sources.iter().map(|s| (s.name.clone(), crate::store::Accounting::default())).collect();
-    for task in table.tasks().values() {
+    // Of each task one instance tells: its owner.
+    for task in table.tasks().values().filter(|task| task.role == Role::Active) {
         for (source, account) in task.progress().accounting {
             sums.entry(source).or_default().add(&account);
         }
@@ -297,7 +301,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::task::Role;
 
     #[test]
     fn phases_say_what_they_can() {

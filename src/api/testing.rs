@@ -37,6 +37,7 @@ pub(crate) fn settings() -> Settings {
             kind: BrokerKind::Local,
             bootstrap_servers: String::new(),
             client: BTreeMap::new(),
+            protocol: GroupProtocol::Classic,
             session_timeout: seconds(10),
             default_partitions: 4,
             retention_time: seconds(7 * 24 * 3600),

@@ -67,6 +67,17 @@ pub struct StartOptions {
     pub rebuild: bool,
     /// Only look: fence nobody, create nothing.
     pub audit: bool,
+    /// What to do with the tasks at a stop; `None`: stay if membership is static.
+    pub on_stop: Option<OnStop>,
+}
+
+/// What happens to the tasks of an instance that is told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnStop {
+    /// Other instances get them at once
+    Leave,
+    /// They wait for it to come back within broker.session_timeout
+    Stay,
 }
 
 impl Parts {
@@ -226,7 +237,7 @@ pub fn start(settings: Settings, options: StartOptions) -> Result<Running> {
     // Before the group is joined: what is going on can be asked from the first moment.
     let server = serve::Server::start(listener, state.clone())?;
     let (told, ended) = bounded(OUTCOMES);
-    let supervisor = supervisor(&parts, &told)?;
+    let supervisor = supervisor(&parts, options, &told)?;
     let (stop, stopped) = bounded(1);
     let supervisor = spawn("supervisor".into(), told, move || supervisor(stopped).run())?;
     Ok(Running { address, state, parts, server, supervisor, stop, ended })
@@ -234,6 +245,7 @@ pub fn start(settings: Settings, options: StartOptions) -> Result<Running> {
 
 fn supervisor(
     parts: &Parts,
+    options: StartOptions,
     told: &Sender<(String, Result<()>)>,
 ) -> Result<impl FnOnce(crossbeam_channel::Receiver<()>) -> Supervisor + Send + 'static> {
     let settings = &parts.settings;
@@ -265,9 +277,20 @@ fn supervisor(
         static_id: settings.instance.static_membership.then(|| settings.instance.id.clone()),
         advertise: settings.instance.advertise.clone(),
         session_timeout: settings.broker.session_timeout,
+        protocol: settings.broker.protocol,
     })?;
+    let leave = match options.on_stop {
+        Some(OnStop::Stay) if !settings.instance.static_membership => {
+            return Err(Error::refused(
+                "--on-stop stay: the group does not wait for an instance without static membership",
+            )
+            .advise("set instance.static_membership = true, or leave --on-stop out"));
+        }
+        Some(chosen) => chosen == OnStop::Leave,
+        None => !settings.instance.static_membership,
+    };
     let health = parts.health.clone();
-    Ok(move |stopped| Supervisor::new(membership, tables, stopped, health))
+    Ok(move |stopped| Supervisor::new(membership, tables, stopped, health, leave))
 }
 
 impl Running {
@@ -275,7 +298,7 @@ impl Running {
     pub fn wait_failure(&self, timeout: Duration) -> Result<()> {
         match self.ended.recv_timeout(timeout) {
             Ok((_, Err(e))) => Err(self.cause(e)),
-            Ok((name, Ok(()))) if !name.starts_with("open-") => {
+            Ok((name, Ok(()))) if !["open-", "close-"].iter().any(|done| name.starts_with(done)) => {
                 Err(Error::internal(format!("{name} ended although nobody stopped it")))
             }
             _ => self.parts.openers.iter().find_map(|o| o.table.index.failure()).map_or(Ok(()), Err),

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Result;
+use crate::config::GroupProtocol;
 use crate::record::decode::Headers;
 
 /// Offset of a record in a partition; the first is 0. Positions are the offset of the *next* record.
@@ -254,8 +255,10 @@ pub struct MemberConfig {
     pub static_id: Option<String>,
     /// Address of this instance, published through the group (`client.id`).
     pub advertise: String,
-    /// How long the group waits for a member that is silent.
+    /// How long the group waits for a member that is silent. The broker's own setting counts with [`GroupProtocol::Consumer`].
     pub session_timeout: Duration,
+    /// Who shares the partitions out.
+    pub protocol: GroupProtocol,
 }
 
 /// Something that happened to the membership.
@@ -275,11 +278,14 @@ pub enum MemberEvent {
         /// Whether they are gone already, so that nothing may be committed any more.
         lost: bool,
     },
-    /// The group moved to another generation and we keep what we have: use this token from now on.
+    /// The group has settled, and everything that is ours in it was told before: what we do not hold now is somebody else's.
+    /// Use this token from now on.
     Renewed {
         /// New proof.
         token: GroupToken,
     },
+    /// [`Membership::leave`] is done: whatever was held was released, and the group knows.
+    Left,
 }
 
 /// Membership of a group. Some thread must call `poll` often (at least each second).
@@ -288,6 +294,12 @@ pub trait Membership: Send {
     fn poll(&mut self, timeout: Duration) -> Result<Option<MemberEvent>>;
     /// Says that revoked partitions are released; the group may give them away.
     fn release(&mut self, partitions: &[TopicPartition]) -> Result<()>;
-    /// Leaves the group (a static member: leaves without telling, so that it can come back without a rebalance).
+    /// Begins to leave the group, also as a static member: what is held is asked back through `poll`, and must be released; then
+    /// the others get it without waiting for the session to end, and [`MemberEvent::Left`] is told.
+    fn leave(&mut self) -> Result<()>;
+    /// Takes part again after [`Membership::leave`].
+    fn rejoin(&mut self) -> Result<()>;
+    /// Ends. Who has not left before: a dynamic member leaves, a static one goes silent, so that it can come back without a
+    /// rebalance.
     fn close(self: Box<Self>) -> Result<()>;
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::app::OnStop;
 use crate::config::{self, Settings};
 use crate::telemetry::LogFormat;
 
@@ -96,7 +97,8 @@ pub fn variables() -> Vec<(String, String)> {
 #[command(after_help = "Examples:\n  \
     keld run --config config/catalog.toml\n  \
     keld run --config shop.toml --set instance.id=keld-1 --set instance.listen=127.0.0.1:7071\n  \
-    keld run --config shop.toml --rebuild       once a refusal has said so")]
+    keld run --config shop.toml --rebuild       once a refusal has said so\n  \
+    keld run --config shop.toml --on-stop leave for good: others get its tasks at once when it stops")]
 pub struct RunArgs {
     /// Configuration.
     #[command(flatten)]
@@ -104,6 +106,9 @@ pub struct RunArgs {
     /// Throw away local state that no longer fits and build it anew from the log
     #[arg(long)]
     pub rebuild: bool,
+    /// What becomes of its tasks when it is told to stop [default: stay with instance.static_membership, else leave]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub on_stop: Option<OnStop>,
 }
 
 /// `keld demo`

@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub fn run(args: RunArgs) -> Result<ExitCode> {
     let settings = args.config.load()?;
     let signals = Signals::listen()?;
-    let running = app::start(settings, StartOptions { rebuild: args.rebuild, audit: false })?;
+    let running = app::start(settings, StartOptions { rebuild: args.rebuild, audit: false, on_stop: args.on_stop })?;
     signals.running();
     out(&format!("keld listens on http://{}\n", running.address))?;
     until_told(running, &signals)

@@ -23,7 +23,7 @@ pub fn run(args: VerifyArgs) -> Result<ExitCode> {
         return Err(Error::new(Kind::NotFound, format!("there is no table {table:?}"))
             .advise(format!("one of: {}", known.join(", "))));
     }
-    let parts = Parts::build(settings, StartOptions { rebuild: false, audit: true })?;
+    let parts = Parts::build(settings, StartOptions { audit: true, ..StartOptions::default() })?;
     let mut different = 0;
     for opener in parts.openers.iter().filter(|o| args.table.as_ref().is_none_or(|t| o.table.def.name == *t)) {
         for partition in 0..opener.table.partitions {

@@ -20,6 +20,7 @@ const OWNED: &[(&str, &str)] = &[
     ("group.id", "it is the application's name"),
     ("enable.idempotence", "it is always on"),
     ("group.instance.id", "set instance.id and instance.static_membership"),
+    ("group.protocol", "set broker.protocol"),
     ("client.id", "it carries instance.advertise"),
     ("auto.offset.reset", "set processing.on_gap"),
     ("bootstrap.servers", "set broker.bootstrap_servers"),
@@ -48,6 +49,16 @@ pub(super) fn reachable(s: &Section<'_>, settings: &Settings) {
     let clustered = settings.broker.kind == BrokerKind::Kafka;
     if clustered && listen.ip().is_unspecified() && !s.given("advertise") {
         s.wrong("advertise", format!("missing: other instances cannot reach {listen} (say how they reach this one)"));
+    }
+}
+
+/// librdkafka's form of the new protocol refuses a static member that comes back after a crash until its old session ends.
+pub(super) fn membership(s: &Section<'_>, settings: &Settings) {
+    if settings.broker.protocol == GroupProtocol::Consumer && settings.instance.static_membership {
+        s.wrong(
+            "static_membership",
+            "broker.protocol = \"consumer\" has no static members (leave it out, or write false)",
+        );
     }
 }
 

@@ -30,8 +30,8 @@ pub(super) fn settings(root: &Members, mistakes: &Mistakes) -> Settings {
     let what = "the application's name, such as \"shop\"; it names group, topics and state";
     let application = all.need("application", what, name).unwrap_or_default();
     let instance_section = all.sub("instance");
-    let instance = instance(&instance_section);
     let broker = broker(all.sub("broker"));
+    let instance = instance(&instance_section, broker.protocol);
     let memory = all.sub("memory");
     let memory_budget = memory.or("budget", GIB, size(MIB..=64 * TIB));
     let quarantine_section = all.sub("quarantine");
@@ -51,6 +51,7 @@ pub(super) fn settings(root: &Members, mistakes: &Mistakes) -> Settings {
         broker,
     };
     rules::reachable(&instance_section, &settings);
+    rules::membership(&instance_section, &settings);
     rules::memory(&all, &memory, &settings);
     rules::topics(&all, &quarantine_section, &settings);
     rules::registry(&registry_section, &settings);
@@ -64,12 +65,13 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn instance(s: &Section<'_>) -> InstanceSettings {
+fn instance(s: &Section<'_>, protocol: GroupProtocol) -> InstanceSettings {
     let listen = s.or("listen", SocketAddr::from(([127, 0, 0, 1], 7070)), listen);
     let workers = (cores() / 2).max(1);
+    let classic = protocol == GroupProtocol::Classic;
     InstanceSettings {
         id: s.or("id", "keld-0".to_owned(), name),
-        static_membership: s.or("static_membership", true, switch),
+        static_membership: s.or("static_membership", classic, or_auto(classic, switch)),
         data_dir: s.or("data_dir", "state".to_owned(), text).into(),
         listen,
         advertise: s.or("advertise", format!("http://{listen}"), advertise),
@@ -99,11 +101,13 @@ fn advertise(node: &Node) -> Parsed<String> {
 
 fn broker(s: Section<'_>) -> BrokerSettings {
     let kinds = [("local", BrokerKind::Local), ("kafka", BrokerKind::Kafka)];
+    let protocols = [("classic", GroupProtocol::Classic), ("consumer", GroupProtocol::Consumer)];
     let client = s.sub("client");
     let broker = BrokerSettings {
         kind: s.or("kind", BrokerKind::Local, choice("kind", &kinds)),
         bootstrap_servers: s.or("bootstrap_servers", String::new(), servers),
         client: client_properties(&client),
+        protocol: s.or("protocol", GroupProtocol::Classic, choice("protocol", &protocols)),
         session_timeout: s.or("session_timeout", seconds(10), duration(seconds(1)..=seconds(1800))),
         default_partitions: s.or("default_partitions", 4, whole(1..=1024)),
         retention_time: s.or("retention_time", DAY * 7, duration(seconds(1)..=DAY * 3650)),

@@ -42,7 +42,7 @@ pub struct Settings {
 pub struct InstanceSettings {
     /// Stable name of this instance (default `keld-0`): part of transactional ids and, if `static_membership`, member id.
     pub id: String,
-    /// Whether the group should wait for this instance to come back after a stop (default true).
+    /// Whether the group should wait for this instance to come back after a stop (default: true with the classic protocol).
     pub static_membership: bool,
     /// Root of everything stored (default `state`).
     pub data_dir: PathBuf,
@@ -65,6 +65,8 @@ pub struct BrokerSettings {
     pub bootstrap_servers: String,
     /// Passed to librdkafka as they are (`[broker.client]`).
     pub client: BTreeMap<String, String>,
+    /// How the group shares tasks out (default classic); Kafka only.
+    pub protocol: GroupProtocol,
     /// How long a silent member keeps its tasks (default 10 s).
     pub session_timeout: Duration,
     /// Partitions of topics that the embedded log creates by itself (default 4); local only.
@@ -93,6 +95,16 @@ pub enum BrokerKind {
     Local,
     /// Apache Kafka or what speaks its protocol.
     Kafka,
+}
+
+/// `broker.protocol`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// The members share the tasks out among them, cooperatively and sticky.
+    #[default]
+    Classic,
+    /// The broker shares them out (KIP-848). Without static members, and with the broker's session timeout.
+    Consumer,
 }
 
 /// `processing.guarantee`

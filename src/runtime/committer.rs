@@ -22,8 +22,6 @@ use crate::{Error, Kind, Reaction, Result};
 
 /// Pause between attempts to reach the broker.
 const BACKOFF: Duration = Duration::from_millis(500);
-/// How long reads of a task that is given back may keep its store open.
-const READS_END_WITHIN: Duration = Duration::from_secs(2);
 /// How often a quiet task's position is committed again: brokers forget offsets of quiet groups after days.
 const RENEW_EVERY: Duration = Duration::from_secs(3_600);
 /// An identity that is fenced this often within [`FENCED_WITHIN`] is used by two processes.
@@ -83,7 +81,7 @@ impl Committer {
         loop {
             let order = match next.take() {
                 Some(order) => order,
-                None => match self.parts.orders.recv_timeout(Duration::from_secs(10)) {
+                None => match self.wait() {
                     Ok(order) => order,
                     Err(RecvTimeoutError::Timeout) => {
                         self.renew()?;
@@ -104,7 +102,16 @@ impl Committer {
                 ToCommit::Calm => self.parts.opener.table.index.calm()?,
                 ToCommit::Stop => return self.close(),
             }
+            self.parts.link.commit.beat();
         }
+    }
+
+    /// Waits for the next order.
+    fn wait(&self) -> std::result::Result<ToCommit, RecvTimeoutError> {
+        self.parts.link.commit.rest();
+        let order = self.parts.orders.recv_timeout(Duration::from_secs(10));
+        self.parts.link.commit.beat();
+        order
     }
 
     /// Lets the batch grow: until `min_gap` has passed since the last start, then as long as more is there at once, at most
@@ -146,8 +153,10 @@ impl Committer {
             self.parts.link.set_applied(seq);
             return Ok(());
         }
+        self.parts.link.commit.beat();
         match self.parts.protocol.transact(&mut *self.parts.producer, &mut staged) {
             Ok(changelog) => {
+                self.parts.link.commit.beat();
                 self.parts.protocol.settle(staged, &changelog, &mut self.tasks)?;
                 self.rollbacks = 0;
                 self.parts.link.set_applied(seq);
@@ -232,6 +241,7 @@ impl Committer {
     /// Tries until it works, the failure is not of the broker's being away, or the process shuts down.
     fn persist<T>(&self, what: &str, attempt: impl Fn(&Self) -> Result<T>) -> Result<T> {
         loop {
+            self.parts.link.commit.beat();
             match attempt(self) {
                 Ok(t) => return Ok(t),
                 Err(e) if e.reaction() == Reaction::Retry && !self.parts.health.is_stopping() => {
@@ -244,17 +254,11 @@ impl Committer {
         }
     }
 
+    /// Lets go of tasks. Their stores stay open: readers use them, and so may whoever takes the tasks up again.
     fn release(&mut self, release: &Release) -> Result<()> {
         for partition in &release.partitions {
-            // The store of a lost one stays open: readers use it, and whoever takes the task up again.
             if let Some(task) = self.tasks.remove(partition).filter(|_| !release.lost) {
-                task.view.set_store(None);
                 task.store.sync()?;
-                // Reads that are under way hold it open; whoever takes the partition next, here too, must find it closed.
-                let until = Instant::now() + READS_END_WITHIN;
-                while Arc::strong_count(&task.store) > 1 && Instant::now() < until {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
             }
         }
         // The receiver may have given up waiting.
@@ -263,6 +267,7 @@ impl Committer {
     }
 
     fn close(self) -> Result<()> {
+        self.parts.link.commit.rest();
         for task in self.tasks.values() {
             task.view.set_phase(Phase::Releasing);
             task.store.sync()?;

@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 pub struct Health {
     trouble: ArcSwapOption<String>,
     schemas: ArcSwapOption<String>,
+    stall: ArcSwapOption<String>,
     stopping: AtomicBool,
 }
 
@@ -29,6 +30,14 @@ impl Health {
     /// Records or clears what is wrong with the schema registry.
     pub fn set_schema_trouble(&self, trouble: Option<String>) {
         self.schemas.store(trouble.map(Arc::new));
+    }
+    /// Which worker makes no progress, if any: this instance is out of the group meanwhile.
+    pub fn stall(&self) -> Option<Arc<String>> {
+        self.stall.load_full()
+    }
+    /// Records or clears that a worker makes no progress.
+    pub fn set_stall(&self, stall: Option<String>) {
+        self.stall.store(stall.map(Arc::new));
     }
     /// Whether the process is shutting down.
     pub fn is_stopping(&self) -> bool {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::watchdog::Pulse;
 use crate::store::Position;
 
 /// Shared by the two threads of a worker.
@@ -18,6 +19,10 @@ pub struct Link {
     back_to: Mutex<BTreeMap<u32, Position>>,
     moved: Condvar,
     gate: Mutex<()>,
+    /// Life of the merge thread.
+    pub merge: Pulse,
+    /// Life of the commit thread.
+    pub commit: Pulse,
 }
 
 impl Link {

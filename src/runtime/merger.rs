@@ -184,6 +184,7 @@ impl Merger {
                 self.send(ToCommit::Calm)?;
             }
         }
+        self.link.merge.rest();
         self.send(ToCommit::Stop)
     }
 
@@ -193,8 +194,10 @@ impl Merger {
 
     /// Carries out the orders that wait; false after `Stop`.
     fn obey(&mut self) -> Result<bool> {
+        self.link.merge.beat();
         loop {
             let order = if self.tasks.is_empty() {
+                self.link.merge.rest();
                 match self.control.recv_timeout(POLL_WAIT) {
                     Ok(order) => order,
                     Err(crossbeam_channel::RecvTimeoutError::Timeout) => continue,
@@ -207,6 +210,7 @@ impl Merger {
                     Err(TryRecvError::Disconnected) => return Ok(false),
                 }
             };
+            self.link.merge.beat();
             match order {
                 Control::Stop => return Ok(false),
                 Control::Renew(token) => self.token = Some(token),

@@ -10,10 +10,12 @@ pub mod health;
 pub mod inbox;
 pub mod link;
 pub mod merger;
+mod opening;
 pub mod overlay;
 pub mod repartition;
 pub mod supervisor;
 pub mod waiting;
+pub mod watchdog;
 pub mod worker;
 
 pub use health::Health;

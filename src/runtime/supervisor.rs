@@ -1,28 +1,35 @@
 //! The supervisor: turns the group's assignment into open tasks and orders to workers.
 //!
 //! Owns the membership and which task is at which worker. Whoever owns partition p of a table's changelog owns task p.
+//!
+//! A task can be lost in two ways. While the group itself is away (its broker is down, or we cannot reach it) nobody can say
+//! who owns it: it is *parked*, and goes on answering with what it has, as a standby. When the group has settled again
+//! without giving it to us, somebody else owns it: it is closed, and its files stay.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
 
 use super::control::{Control, Release};
+use super::opening::{close, hand_over, persist, wait_released};
 use super::worker::{Worker, WorkerContext, spawn};
 use crate::broker::{GroupToken, MemberEvent, Membership, TopicPartition};
 use crate::runtime::Health;
-use crate::task::{Opener, Phase, Role, Task, TaskView};
+use crate::task::{Role, TaskView};
 use crate::{Error, Reaction, Result};
 
 /// Tasks of one table that are opened at a time.
 const OPEN_AT_ONCE: usize = 4;
 /// How long the membership is polled at a time.
 const POLL: Duration = Duration::from_millis(100);
-/// Pause between attempts to open a task while the broker is away.
-const AGAIN: Duration = Duration::from_millis(500);
+/// How long leaving the group may take.
+const LEAVE_WITHIN: Duration = Duration::from_secs(5);
+/// The most that the group is kept waiting for tasks that are asked back.
+const GIVE_BACK_WITHIN: Duration = Duration::from_secs(25);
 
 /// One table's workers and what they are built from.
 struct TableWorkers {
@@ -32,8 +39,8 @@ struct TableWorkers {
     permits: (Sender<()>, Receiver<()>),
 }
 
-/// A task that was lost, be it only because the broker did not answer. It keeps answering reads with what it has until it
-/// is ours again, or taken away for good.
+/// A task that was lost, and nobody knows yet to whom. It keeps answering reads with what it has until it is ours again, or
+/// known to be another's.
 struct Parked {
     view: Arc<TaskView>,
     /// Told, or closed, when the worker has let go of it.
@@ -46,20 +53,26 @@ pub struct Supervisor {
     /// By changelog topic.
     tables: BTreeMap<String, TableWorkers>,
     token: Arc<Mutex<Option<GroupToken>>>,
-    /// Threads that open tasks, or have.
-    opening: BTreeMap<TopicPartition, JoinHandle<()>>,
+    /// Threads that open or close tasks, or have.
+    working: BTreeMap<TopicPartition, JoinHandle<()>>,
     parked: BTreeMap<TopicPartition, Parked>,
     stop: Receiver<()>,
     health: Arc<Health>,
+    /// Whether the group gives the tasks away at once when this instance stops.
+    leave: bool,
+    /// Out of the group, since a worker makes no progress.
+    out: bool,
 }
 
 impl Supervisor {
-    /// A supervisor over the tables' workers.
+    /// A supervisor over the tables' workers. `leave`: at the end the group is told to give the tasks away at once, else a
+    /// static member goes silent and finds them again when it comes back in time.
     pub fn new(
         membership: Box<dyn Membership>,
         tables: Vec<(WorkerContext, Vec<Worker>)>,
         stop: Receiver<()>,
         health: Arc<Health>,
+        leave: bool,
     ) -> Self {
         let table = |(context, workers): (WorkerContext, Vec<Worker>)| {
             let topic = context.opener.settings.changelog_topic(&context.opener.table.def.name);
@@ -70,10 +83,12 @@ impl Supervisor {
             membership,
             tables,
             token: Arc::default(),
-            opening: BTreeMap::new(),
+            working: BTreeMap::new(),
             parked: BTreeMap::new(),
             stop,
             health,
+            leave,
+            out: false,
         }
     }
 
@@ -81,6 +96,7 @@ impl Supervisor {
     pub fn run(mut self) -> Result<()> {
         let mut troubled = false;
         while matches!(self.stop.try_recv(), Err(TryRecvError::Empty)) {
+            self.watch()?;
             match self.membership.poll(POLL) {
                 Err(e) if e.reaction() == Reaction::Retry => {
                     troubled = true;
@@ -101,14 +117,63 @@ impl Supervisor {
         for (_, table) in std::mem::take(&mut self.tables) {
             table.workers.into_iter().for_each(Worker::stop);
         }
-        for (_, opening) in std::mem::take(&mut self.opening) {
+        for (_, working) in std::mem::take(&mut self.working) {
             // Its outcome was told through `ended`.
-            let _ = opening.join();
+            let _ = working.join();
         }
         for parked in std::mem::take(&mut self.parked).into_values() {
             parked.view.store().map_or(Ok(()), |store| store.sync())?;
         }
+        if self.leave {
+            self.leave_group();
+        }
         self.membership.close()
+    }
+
+    /// Leaves the group while a worker makes no progress: only so do others get its tasks. Those of the other workers are given
+    /// back in order.
+    fn watch(&mut self) -> Result<()> {
+        let mut stuck = Vec::new();
+        for table in self.tables.values() {
+            let limit = table.context.opener.settings.instance.stall_timeout;
+            stuck.extend(table.workers.iter().filter_map(|w| Some((w.id.clone(), w.stalled(limit)?))));
+        }
+        match (stuck.first(), self.out) {
+            (Some((worker, silent)), false) => {
+                let why = format!("worker {worker} has made no progress for {} s", silent.as_secs());
+                tracing::error!("{why}: leaving the group, so that others get its tasks");
+                if let Some(table) = self.tables.values().next() {
+                    table.context.metrics.stalls.inc();
+                }
+                self.health.set_stall(Some(why));
+                self.out = true;
+                self.membership.leave()
+            }
+            (None, true) => {
+                tracing::warn!("every worker makes progress again: back into the group");
+                self.health.set_stall(None);
+                self.out = false;
+                self.membership.rejoin()
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells the group that this instance goes. Everything is committed; a group that does not hear it waits for the end of
+    /// the session instead.
+    fn leave_group(&mut self) {
+        let until = Instant::now() + LEAVE_WITHIN;
+        let mut told = self.membership.leave();
+        while told.is_ok() && Instant::now() < until {
+            told = match self.membership.poll(POLL) {
+                Ok(Some(MemberEvent::Revoked { partitions, .. })) => self.membership.release(&partitions),
+                Ok(Some(MemberEvent::Left)) => return tracing::info!("left the group: others get the tasks at once"),
+                Ok(_) => Ok(()),
+                Err(e) => Err(e),
+            };
+        }
+        let why = told.err().map_or_else(|| "it did not answer".to_owned(), |e| e.to_string());
+        tracing::warn!("the group was not told that this instance goes: {why}");
     }
 
     fn follow(&mut self, event: Option<MemberEvent>) -> Result<()> {
@@ -120,7 +185,11 @@ impl Supervisor {
                     self.open(&tp)?;
                 }
             }
-            Some(MemberEvent::Renewed { token }) => self.renew(&token),
+            Some(MemberEvent::Renewed { token }) => {
+                self.renew(&token);
+                self.settle()?;
+            }
+            Some(MemberEvent::Left) => tracing::info!("left the group"),
             Some(MemberEvent::Revoked { partitions, lost }) => {
                 self.release(&partitions, lost)?;
                 self.membership.release(&partitions)?;
@@ -139,10 +208,10 @@ impl Supervisor {
 
     /// Opens a task beside the running ones and gives it to its worker when it is caught up.
     fn open(&mut self, tp: &TopicPartition) -> Result<()> {
-        let (previous, parked) = (self.opening.remove(tp), self.parked.remove(tp));
+        let (previous, parked) = (self.working.remove(tp), self.parked.remove(tp));
         let table = self.table(tp)?;
         let name = || table.context.opener.table.def.name.as_str().into();
-        let view = parked.as_ref().map(|p| p.view.successor());
+        let view = parked.as_ref().map(|p| p.view.successor(Role::Active));
         let view = view.unwrap_or_else(|| TaskView::new(name(), tp.partition, Role::Active));
         table.context.opener.table.add_task(view.clone());
         let worker = &table.workers[tp.partition as usize % table.workers.len()];
@@ -150,14 +219,14 @@ impl Supervisor {
         let (permits, token, initialised) = (table.permits.clone(), self.token.clone(), worker.initialised.clone());
         let name = format!("open-{}", opener.task_name(tp.partition));
         let (failed, health) = (table.context.ended.clone(), self.health.clone());
-        let opening = spawn(name, failed, move || {
+        let working = spawn(name, failed, move || {
             // An opening that was given up may still hold the store; its outcome was told.
             if let Some(previous) = previous {
                 let _ = previous.join();
             }
             if let Some(Parked { released, .. }) = parked {
                 // The worker may be waiting for the broker; it writes to the store until it has let go.
-                while !view.is_abandoned() && released.recv_timeout(AGAIN) == Err(RecvTimeoutError::Timeout) {}
+                wait_released(&released, || view.is_abandoned());
             }
             // Nothing is ever sent: it is closed when nobody can write under our identity any more.
             let _ = initialised.recv();
@@ -166,7 +235,7 @@ impl Supervisor {
             let _ = permits.1.try_recv();
             opened?.map_or(Ok(()), |task| hand_over(task, &token, &orders))
         })?;
-        self.opening.insert(tp.clone(), opening);
+        self.working.insert(tp.clone(), working);
         Ok(())
     }
 
@@ -177,32 +246,66 @@ impl Supervisor {
         view.abandon();
     }
 
+    /// Takes tasks away from their workers. What was asked back is finished first; what is lost already is parked.
     fn release(&mut self, partitions: &[TopicPartition], lost: bool) -> Result<()> {
+        let mut leaving = Vec::new();
         for tp in partitions {
             let table = self.table(tp)?;
             let worker = &table.workers[tp.partition as usize % table.workers.len()];
-            let view = table.context.opener.table.task(tp.partition);
-            if let Some(view) = &view {
-                self.abandon(view);
-            }
+            // Whoever is stuck cannot finish anything: what it commits later must be refused.
+            let lost = lost || worker.stalled(table.context.opener.settings.instance.stall_timeout).is_some();
+            let Some(view) = table.context.opener.table.task(tp.partition) else { continue };
+            self.abandon(&view);
             let (done, released) = bounded(1);
-            let order = Control::Release(Release { partitions: vec![tp.partition], lost, done });
             // A worker that has ended tells why itself.
-            let told = worker.orders.send(order).is_ok();
-            if let Some(view) = view.as_ref().filter(|v| lost && v.store().is_some()) {
-                self.parked.insert(tp.clone(), Parked { view: view.clone(), released });
+            let _ = worker.orders.send(Control::Release(Release { partitions: vec![tp.partition], lost, done }));
+            leaving.push((tp.clone(), Parked { view, released }, lost));
+        }
+        let until = Instant::now() + GIVE_BACK_WITHIN;
+        for (tp, task, lost) in leaving {
+            if lost && task.view.store().is_some() {
+                self.park(tp, task)?;
                 continue;
             }
-            if told {
-                // The worker's end, if it ended instead, is told by itself.
-                let _ = released.recv_timeout(table.context.opener.settings.instance.stall_timeout);
-            }
-            table.context.opener.table.remove_task(tp.partition);
-            // Of a task that was still being opened nobody else does it; a reader that waits would keep the store open.
-            if let Some(view) = view {
-                view.set_store(None);
-            }
+            // If it does not let go in time, the group gives the task away regardless, and what it commits is refused.
+            let _ = task.released.recv_timeout(until.saturating_duration_since(Instant::now()));
+            self.close(&tp, task)?;
         }
+        Ok(())
+    }
+
+    /// Shows a lost task as what it is now: a copy that answers.
+    fn park(&mut self, tp: TopicPartition, task: Parked) -> Result<()> {
+        let view = task.view.successor(Role::Standby);
+        self.table(&tp)?.context.opener.table.add_task(view.clone());
+        self.parked.insert(tp, Parked { view, ..task });
+        Ok(())
+    }
+
+    /// The group has settled: what it did not give back to us is somebody else's.
+    fn settle(&mut self) -> Result<()> {
+        for (tp, task) in std::mem::take(&mut self.parked) {
+            tracing::info!(%tp, "the group has given a task that was lost to another instance");
+            self.close(&tp, task)?;
+        }
+        Ok(())
+    }
+
+    /// Hides a task from readers, and closes its store beside everything else.
+    fn close(&mut self, tp: &TopicPartition, task: Parked) -> Result<()> {
+        let previous = self.working.remove(tp);
+        let table = self.table(tp)?;
+        table.context.opener.table.remove_task(tp.partition);
+        let name = format!("close-{}", table.context.opener.task_name(tp.partition));
+        let working = spawn(name, table.context.ended.clone(), move || {
+            if let Some(previous) = previous {
+                // Whoever was opening it has given up; its outcome was told.
+                let _ = previous.join();
+            }
+            wait_released(&task.released, || false);
+            close(&task.view)
+        })?;
+        self.working.insert(tp.clone(), working);
         Ok(())
     }
 
@@ -211,50 +314,4 @@ impl Supervisor {
             .get(&*tp.topic)
             .ok_or_else(|| Error::internal(format!("the group assigned {tp}, which is no changelog of ours")))
     }
-}
-
-/// Opens a task, trying until the broker is there; `None` if it was given up.
-fn persist(opener: &Opener, view: &Arc<TaskView>, writer: &str, health: &Health) -> Result<Option<Task>> {
-    let mut troubled = false;
-    while !view.is_abandoned() {
-        let opened = match view.store() {
-            Some(store) => opener.resume(view, store, writer),
-            None => opener.open(view, writer),
-        };
-        match opened {
-            Ok(task) => {
-                if troubled {
-                    health.set_trouble(None);
-                }
-                return Ok(Some(task));
-            }
-            Err(e) if view.is_abandoned() => tracing::info!(error = %e, "opening was given up"),
-            Err(e) if e.reaction() == Reaction::Retry => {
-                tracing::warn!(error = %e, "trying again");
-                troubled = true;
-                health.set_trouble(Some(e.to_string()));
-                view.show(Phase::Opening);
-                std::thread::sleep(AGAIN);
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(None)
-}
-
-fn hand_over(task: Task, token: &Mutex<Option<GroupToken>>, orders: &Sender<Control>) -> Result<()> {
-    let view = &task.view;
-    let token = token.lock();
-    if !view.hand_over() {
-        return Ok(());
-    }
-    tracing::info!(
-        task = format!("{}/{}", view.table, task.partition),
-        restored = task.restored,
-        reindexed = task.repaired.keys,
-        whole_index = task.repaired.whole,
-        "task is open"
-    );
-    let token = token.clone().ok_or_else(|| Error::internal("a task without a membership"))?;
-    orders.send(Control::Add(Box::new(task), token)).map_err(|_| Error::internal("the worker has ended"))
 }

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -10,6 +11,7 @@ use super::committer::{Committer, CommitterParts, panicked};
 use super::control::Control;
 use super::link::Link;
 use super::merger::{Merger, MergerParts};
+use super::watchdog::stalled;
 use crate::config::{MemoryPlan, Settings};
 use crate::metrics::Metrics;
 use crate::quarantine::{Breaker, Entry, Room};
@@ -59,6 +61,7 @@ pub struct Worker {
     pub orders: Sender<Control>,
     /// Closed when its producer is initialised: from then on no earlier process of this identity commits anything.
     pub initialised: Receiver<()>,
+    link: Arc<Link>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -88,6 +91,7 @@ impl Worker {
             breaker: context.breaker.clone(),
         })?;
         let (protocol, opener, own_id) = (protocol(context), context.opener.clone(), id.clone());
+        let watched = link.clone();
         let (settings, health) = (settings.processing.clone(), context.health.clone());
         let commit = move || {
             let producer = opener.broker.transactional(&own_id)?;
@@ -101,7 +105,12 @@ impl Worker {
             spawn(format!("merge-{name}-{number}"), context.ended.clone(), move || merger.run())?,
             spawn(format!("commit-{name}-{number}"), context.ended.clone(), commit)?,
         ];
-        Ok(Self { id, orders, initialised, threads })
+        Ok(Self { id, orders, initialised, link: watched, threads })
+    }
+
+    /// For how long it has been without progress, if that is longer than `limit`.
+    pub fn stalled(&self, limit: Duration) -> Option<Duration> {
+        stalled(&[&self.link.merge, &self.link.commit], limit)
     }
 
     /// Finishes what is consumed, commits it, ends both threads.

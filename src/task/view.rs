@@ -19,7 +19,7 @@ use crate::store::{Accounting, Store};
 pub enum Role {
     /// Owns it.
     Active,
-    /// Follows it.
+    /// Has a copy: follows its changelog, or has owned it and cannot tell who does now.
     Standby,
 }
 
@@ -118,12 +118,12 @@ impl TaskView {
             opening: AtomicU8::new(OPENING),
         })
     }
-    /// The same task at the beginning of another stay here: it answers as `self` does, from the same store.
-    pub fn successor(&self) -> Arc<Self> {
+    /// The same task at the beginning of another stay here, as `role`: it answers as `self` does, from the same store.
+    pub fn successor(&self, role: Role) -> Arc<Self> {
         Arc::new(Self {
             table: self.table.clone(),
             partition: self.partition,
-            role: self.role,
+            role,
             phase: ArcSwap::new(self.phase()),
             store: ArcSwapOption::new(self.store()),
             progress: watch::Sender::new(self.progress()),

@@ -19,7 +19,7 @@ use super::client::Client;
 use super::kafka::start_kafka;
 use super::workload::{Delivery, Workload};
 
-/// Partitions of every source topic.
+/// Partitions of every source topic, unless the laboratory says otherwise.
 pub(crate) const PARTITIONS: u32 = 4;
 /// How long anything may take before a test gives up on it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
@@ -40,6 +40,8 @@ pub(crate) struct Lab {
     pub(crate) name: String,
     pub(crate) config: PathBuf,
     pub(crate) sets: Vec<String>,
+    /// Partitions of every source topic.
+    pub(crate) partitions: u32,
     topics: Vec<String>,
     bootstrap: Option<String>,
 }
@@ -71,7 +73,7 @@ impl Lab {
             (on == On::Kafka).then(|| start_kafka().unwrap_or_else(|| panic!("there is no Kafka")).bootstrap.clone());
         topics.sort();
         topics.dedup();
-        Self { dir, on, name, config, sets: Vec::new(), topics, bootstrap }
+        Self { dir, on, name, config, sets: Vec::new(), partitions: PARTITIONS, topics, bootstrap }
     }
 
     /// The real name of a source topic.
@@ -119,7 +121,7 @@ impl Lab {
         for topic in &self.topics {
             let spec = TopicSpec {
                 name: self.topic(topic),
-                partitions: PARTITIONS,
+                partitions: self.partitions,
                 replication: -1,
                 compacted: false,
                 settings: BTreeMap::new(),
@@ -132,7 +134,7 @@ impl Lab {
     pub(crate) fn record(&self, d: &Delivery) -> NewRecord {
         NewRecord {
             topic: self.topic(&d.topic).into(),
-            partition: Partitioner::Murmur2.partition(d.key.as_bytes(), PARTITIONS).unwrap(),
+            partition: Partitioner::Murmur2.partition(d.key.as_bytes(), self.partitions).unwrap(),
             key: Some(d.key.clone().into_bytes()),
             payload: Some(d.body.clone().into_bytes()),
             ..NewRecord::default()
@@ -141,7 +143,7 @@ impl Lab {
 
     /// Ends of the source topics' partitions.
     pub(crate) fn ends(&self, broker: &dyn Broker) -> BTreeMap<(String, u32), i64> {
-        let each = |t: &String| (0..PARTITIONS).map(|p| (self.topic(t), p)).collect::<Vec<_>>();
+        let each = |t: &String| (0..self.partitions).map(|p| (self.topic(t), p)).collect::<Vec<_>>();
         let end = |(t, p): (String, u32)| {
             let high = broker.watermarks(&TopicPartition::new(t.as_str(), p)).unwrap().high;
             ((t, p), high)
@@ -169,6 +171,15 @@ impl Lab {
         let mut command = self.command("run");
         command.args(["--set", "instance.listen=127.0.0.1:0"]).args(arguments).envs(variables.iter().copied());
         Instance::new(command.spawn().unwrap())
+    }
+
+    /// Starts one instance of several: `keld-<number>`, with a data directory of its own.
+    pub(crate) fn spawn_member(&self, number: usize, arguments: &[&str], variables: &[(&str, &str)]) -> Instance {
+        let id = format!("instance.id=keld-{number}");
+        let dir = format!("instance.data_dir={}", self.dir.path().join(format!("data-{number}")).display());
+        let mut all = vec!["--set", id.as_str(), "--set", dir.as_str()];
+        all.extend(arguments);
+        self.spawn(&all, variables)
     }
 
     /// Starts `keld run` and waits until it listens.

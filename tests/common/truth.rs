@@ -9,7 +9,7 @@ use keld::record::{POSITION_KEY, codec, render};
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, escape};
-use super::lab::{Lab, PARTITIONS};
+use super::lab::Lab;
 use super::workload::Workload;
 
 /// Keys asked for at a time.
@@ -62,7 +62,7 @@ pub(crate) fn by_changelog(lab: &Lab, table: &str, workload: &Workload) {
     let def = settings.tables.iter().find(|t| t.name == table).unwrap();
     let broker = lab.broker();
     let mut live: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
-    for partition in 0..PARTITIONS {
+    for partition in 0..lab.partitions {
         let tp = TopicPartition::new(settings.changelog_topic(table), partition);
         let log = broker.watermarks(&tp).unwrap();
         let mut last: HashMap<Vec<u8>, Option<Vec<u8>>> = HashMap::new();

@@ -53,6 +53,25 @@ pub(crate) fn a_group_tells_the_addresses_of_its_members(h: &Harness) {
     assert_eq!(ask("group"), Vec::<String>::new());
 }
 
+pub(crate) fn a_member_that_leaves_gives_everything_back_and_may_come_again(h: &Harness) {
+    let tps = h.topic("t", 4);
+    let (mut member, stale) = join_alone(h, &tps);
+    member.leave().unwrap();
+    let standings = settle(&mut [&mut member], |s| s[0].left);
+    assert_eq!((standings[0].revoked, standings[0].lost), (4, false), "asked back, not lost");
+    member.rejoin().unwrap();
+    let standings = settle(&mut [&mut member], |s| s[0].partitions.len() == 4);
+    let mut producer = h.broker.transactional(&h.name("id")).unwrap();
+    producer.begin().unwrap();
+    assert_eq!(kind(producer.send_offsets(&[(tps[0].clone(), 1)], &stale)), Kind::AbortRequired);
+    producer.abort().unwrap();
+    producer.begin().unwrap();
+    producer.send_offsets(&[(tps[0].clone(), 2)], &standings[0].token.clone().unwrap()).unwrap();
+    producer.commit().unwrap();
+    assert_eq!(h.committed(&tps[0]), Some(2));
+    member.close().unwrap();
+}
+
 pub(crate) fn records_and_offsets_are_committed_together(h: &Harness) {
     let (source, target) = (h.topic("source", 2), h.partition("target"));
     let (member, token) = join_alone(h, &source);

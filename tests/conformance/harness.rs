@@ -9,6 +9,7 @@ use keld::broker::{
     Broker, Consumer, GroupToken, LogReader, MemberConfig, MemberEvent, Membership, Message, NewRecord, Offset,
     Progress, TopicPartition, TopicSpec,
 };
+use keld::config::GroupProtocol;
 use keld::{Error, Kind};
 
 /// How long anything may take before a check gives up.
@@ -121,6 +122,7 @@ impl Harness {
             static_id: None,
             advertise: format!("http://{member}"),
             session_timeout: Duration::from_secs(6),
+            protocol: GroupProtocol::Classic,
         };
         self.broker.join(&config).unwrap()
     }
@@ -239,6 +241,7 @@ pub(crate) fn settle(members: &mut [&mut Box<dyn Membership>], done: impl Fn(&[S
                     standing.partitions.retain(|p| !partitions.contains(p));
                     member.release(&partitions).unwrap();
                 }
+                Some(MemberEvent::Left) => standing.left = true,
                 None => {}
             }
         }
@@ -253,6 +256,7 @@ pub(crate) struct Standing {
     pub(crate) token: Option<GroupToken>,
     pub(crate) lost: bool,
     pub(crate) revoked: usize,
+    pub(crate) left: bool,
 }
 
 /// The kind of error that came instead of a value.

@@ -29,6 +29,7 @@ fn member() -> MemberConfig {
         static_id: None,
         advertise: "http://here".into(),
         session_timeout: std::time::Duration::from_secs(6),
+        protocol: keld::config::GroupProtocol::Classic,
     }
 }
 

@@ -25,12 +25,15 @@ use super::errors::{advised, code_of, error, kind_of};
 use super::watch::{Listener, listens};
 use super::{Shared, settings};
 use crate::broker::{GroupToken, MemberConfig, MemberEvent, Membership, TopicPartition};
+use crate::config::GroupProtocol;
 use crate::{Error, Kind, Result};
 
 /// How long the group may wait for the worker to release what was revoked.
 const RELEASE: Duration = Duration::from_secs(30);
 /// How long one look at librdkafka takes at most; closing waits for it.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often the proof of membership is taken again where the broker does not tell that it is another one.
+const RENEW_EVERY: Duration = Duration::from_millis(500);
 /// Events that may wait for the worker. Each rebalance makes three at most.
 const EVENTS: usize = 256;
 
@@ -45,6 +48,8 @@ pub(super) struct KafkaMembership {
 #[derive(Default)]
 struct Gate {
     closing: AtomicBool,
+    /// Whether to stay out of the group.
+    out: AtomicBool,
     released: Mutex<BTreeSet<TopicPartition>>,
     changed: Condvar,
 }
@@ -110,18 +115,29 @@ impl Rebalances {
         let Some(metadata) = client.group_metadata() else { return Ok(()) };
         let token = GroupToken(Arc::new(metadata));
         let partitions = names(list);
-        let mut held = self.held.lock();
-        let keeps = !held.is_empty();
-        held.extend(partitions.iter().cloned());
-        drop(held);
-        // A round that gives us nothing new has still moved the group on.
-        if keeps {
-            self.tell(Ok(MemberEvent::Renewed { token: token.clone() }));
-        }
+        let held = {
+            let mut held = self.held.lock();
+            held.extend(partitions.iter().cloned());
+            held.len()
+        };
+        tracing::info!(target: "kafka", gained = partitions.len(), held, "the group has settled");
         if !partitions.is_empty() {
-            self.tell(Ok(MemberEvent::Assigned { partitions, token }));
+            self.tell(Ok(MemberEvent::Assigned { partitions, token: token.clone() }));
         }
+        // A round that gives us nothing new has still moved the group on, and says that the rest is not ours.
+        self.tell(Ok(MemberEvent::Renewed { token }));
         Ok(())
+    }
+
+    /// The broker moves its members on without a round that anybody here would hear of: the proof is taken again now and then.
+    /// While something is held, it is one under which we hold it: what is taken away passes through this thread first.
+    fn renew(&self, client: &BaseConsumer<Self>) {
+        if self.held.lock().is_empty() {
+            return;
+        }
+        if let Some(metadata) = client.group_metadata() {
+            self.tell(Ok(MemberEvent::Renewed { token: GroupToken(Arc::new(metadata)) }));
+        }
     }
 
     fn revoke(&self, client: &BaseConsumer<Self>, list: &TopicPartitionList) -> KafkaResult<()> {
@@ -180,7 +196,10 @@ impl KafkaMembership {
         client.subscribe(&topics).map_err(|e| error(doing.as_str(), e))?;
         let thread = thread::Builder::new()
             .name("membership".into())
-            .spawn(move || attend(&client))
+            .spawn({
+                let (topics, protocol) = (member.topics.clone(), member.protocol);
+                move || attend(&client, &topics, protocol)
+            })
             .map_err(|e| Error::from(e).within(doing))?;
         Ok(Self { events, gate, thread: Some(thread) })
     }
@@ -196,9 +215,20 @@ impl KafkaMembership {
 
 /// Polls until the membership is closed or dead. Dropping the client then leaves the group; a static member only goes
 /// silent.
-fn attend(client: &BaseConsumer<Rebalances>) {
+fn attend(client: &BaseConsumer<Rebalances>, topics: &[String], protocol: GroupProtocol) {
     let context = client.client().context();
+    let (mut subscribed, mut renewed) = (true, Instant::now());
     while !context.gate.is_closing() {
+        if protocol == GroupProtocol::Consumer && renewed.elapsed() > RENEW_EVERY {
+            renewed = Instant::now();
+            context.renew(client);
+        }
+        if subscribed == context.gate.out.load(Ordering::Acquire) {
+            if let Err(cause) = follow_wish(client, topics, subscribed) {
+                context.tell(Err(error("leaving or joining the group", cause)));
+            }
+            subscribed = !subscribed;
+        }
         let Some(Err(cause)) = client.poll(LOOK) else { continue };
         let dead = client.client().fatal_error();
         if let Some(e) = judge(cause, dead.as_ref()) {
@@ -208,6 +238,28 @@ fn attend(client: &BaseConsumer<Rebalances>) {
             return;
         }
     }
+}
+
+/// Leaves or joins. To end a subscription is the one way for a static member to tell the group that it goes.
+fn follow_wish(client: &BaseConsumer<Rebalances>, topics: &[String], leave: bool) -> KafkaResult<()> {
+    let context = client.client().context();
+    if !leave {
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        return client.subscribe(&topics);
+    }
+    client.unsubscribe();
+    let until = Instant::now() + RELEASE;
+    while !context.gate.is_closing() && !context.held.lock().is_empty() && Instant::now() < until {
+        // Its errors are those of a group that is being left.
+        let _ = client.poll(LOOK);
+    }
+    // The request to leave follows what was taken away, on librdkafka's main thread.
+    for _ in 0..2 {
+        let _ = client.poll(LOOK);
+        settle(client)?;
+    }
+    context.tell(Ok(MemberEvent::Left));
+    Ok(())
 }
 
 /// What an error from polling means; `None`: librdkafka gets over it by itself, and has logged it.
@@ -235,6 +287,16 @@ impl Membership for KafkaMembership {
     fn release(&mut self, partitions: &[TopicPartition]) -> Result<()> {
         self.gate.released.lock().extend(partitions.iter().cloned());
         self.gate.changed.notify_all();
+        Ok(())
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        self.gate.out.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn rejoin(&mut self) -> Result<()> {
+        self.gate.out.store(false, Ordering::Release);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
 use super::KafkaOptions;
+use crate::config::GroupProtocol;
 use crate::{Error, Result};
 
 const MIB: u64 = 1 << 20;
@@ -146,9 +147,15 @@ pub(super) fn member(options: &KafkaOptions, member: &crate::broker::MemberConfi
     if let Some(address) = [&member.advertise, &options.advertise].into_iter().find(|a| !a.is_empty()) {
         owned.push(("client.id", address.clone()));
     }
-    owned.push(("partition.assignment.strategy", "cooperative-sticky".into()));
-    owned.push(("session.timeout.ms", session.as_millis().to_string()));
-    owned.push(("heartbeat.interval.ms", heartbeat.as_millis().max(1).to_string()));
+    match member.protocol {
+        GroupProtocol::Classic => {
+            owned.push(("partition.assignment.strategy", "cooperative-sticky".into()));
+            owned.push(("session.timeout.ms", session.as_millis().to_string()));
+            owned.push(("heartbeat.interval.ms", heartbeat.as_millis().max(1).to_string()));
+        }
+        // Assignor, session and heartbeats are the broker's; librdkafka refuses to be told.
+        GroupProtocol::Consumer => owned.push(("group.protocol", "consumer".into())),
+    }
     if let Some(id) = &member.static_id {
         owned.push(("group.instance.id", id.clone()));
     }
@@ -234,6 +241,7 @@ mod tests {
                 static_id: None,
                 advertise: "a".into(),
                 session_timeout: Duration::from_millis(ms),
+                protocol: GroupProtocol::Classic,
             };
             member(&with(&[]), &m).get("heartbeat.interval.ms").map(str::to_owned)
         };

@@ -24,6 +24,8 @@ pub(super) struct LocalMember {
     is_static: bool,
     events: VecDeque<MemberEvent>,
     lost: bool,
+    topics: Vec<TopicPartition>,
+    advertise: String,
 }
 
 impl LocalMember {
@@ -37,12 +39,36 @@ impl LocalMember {
             partitions.extend(shared.topics.topic(name)?.partitions.iter().map(|p| p.tp()));
         }
         let group = shared.group(&member.group);
-        let generation = shared.ask(|reply| Request::Advance(group.clone(), reply))?;
-        let token = GroupToken(Arc::new(LocalToken { group: group.clone(), generation }));
-        *group.member.lock() = Some(member.advertise.clone());
-        let events = VecDeque::from([MemberEvent::Assigned { partitions: partitions.clone(), token }]);
         let is_static = member.static_id.is_some();
-        Ok(Self { shared, group, generation, partitions, is_static, events, lost: false })
+        let mut joined = Self {
+            shared,
+            group,
+            generation: 0,
+            partitions: Vec::new(),
+            is_static,
+            events: VecDeque::new(),
+            lost: true,
+            topics: partitions,
+            advertise: member.advertise.clone(),
+        };
+        joined.take_all()?;
+        Ok(joined)
+    }
+
+    /// Moves the group on; who had something in it has lost it.
+    fn advance(&self) -> Result<u64> {
+        self.shared.ask(|reply| Request::Advance(self.group.clone(), reply))
+    }
+
+    fn take_all(&mut self) -> Result<()> {
+        self.generation = self.advance()?;
+        self.lost = false;
+        *self.group.member.lock() = Some(self.advertise.clone());
+        self.partitions.clone_from(&self.topics);
+        let token = GroupToken(Arc::new(LocalToken { group: self.group.clone(), generation: self.generation }));
+        self.events.push_back(MemberEvent::Assigned { partitions: self.partitions.clone(), token: token.clone() });
+        self.events.push_back(MemberEvent::Renewed { token });
+        Ok(())
     }
 }
 
@@ -66,8 +92,22 @@ impl Membership for LocalMember {
     }
 
     fn release(&mut self, _partitions: &[TopicPartition]) -> Result<()> {
-        // Partitions are only ever lost here, never asked back.
+        // Nobody waits for it: another member takes what it wants.
         Ok(())
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        if !self.lost {
+            self.lost = true;
+            let partitions = std::mem::take(&mut self.partitions);
+            self.events.push_back(MemberEvent::Revoked { partitions, lost: false });
+        }
+        self.events.push_back(MemberEvent::Left);
+        Ok(())
+    }
+
+    fn rejoin(&mut self) -> Result<()> {
+        self.take_all()
     }
 
     fn close(self: Box<Self>) -> Result<()> {
@@ -75,7 +115,7 @@ impl Membership for LocalMember {
             *self.group.member.lock() = None;
         }
         if !self.is_static && self.group.generation() == self.generation {
-            self.shared.ask(|reply| Request::Advance(self.group.clone(), reply))?;
+            self.advance()?;
         }
         Ok(())
     }

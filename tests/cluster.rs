@@ -1,0 +1,13 @@
+//! Several instances over one Kafka: they share the tasks of a table, and lose nothing while they are started, stopped, killed
+//! and stalled. Afterwards every key must be what it would have been with one instance, and every event must have had its
+//! effect once.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests panic, and say what they did")]
+
+#[path = "cluster/fleet.rs"]
+mod fleet;
+#[path = "cluster/moves.rs"]
+mod moves;
+#[path = "cluster/stalls.rs"]
+mod stalls;
+
+mod common;
