@@ -1,5 +1,6 @@
 //! Keld over HTTP, as far as the benchmark needs it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -17,6 +18,9 @@ pub(crate) struct Progress {
     /// Events visible to search.
     pub(crate) visible: u64,
 }
+
+/// By step of a commit: how often, and how long together, seconds.
+pub(crate) type Steps = BTreeMap<String, (f64, f64)>;
 
 /// A record, or `None` where there is none.
 pub(crate) type Found = (String, Option<Map<String, Value>>);
@@ -73,6 +77,23 @@ impl Client {
             return Err(format!("asked for {} keys, {} were answered", keys.len(), found.len()).into());
         }
         Ok(found)
+    }
+
+    /// By step of a commit, how often it was done and how long that took together, seconds.
+    pub(crate) fn commit_steps(&self) -> Result<Steps> {
+        let text = self.agent.get(format!("{}/metrics", self.base)).call()?.body_mut().read_to_string()?;
+        let mut steps = Steps::new();
+        for line in text.lines().filter_map(|l| l.strip_prefix("keld_commit_step_seconds_")) {
+            let Some((name, value)) = line.rsplit_once(' ') else { continue };
+            let Some((what, step)) = name.split_once("{step=\"") else { continue };
+            let step = steps.entry(step.trim_end_matches("\"}").to_owned()).or_default();
+            match what {
+                "count" => step.0 = value.parse()?,
+                "sum" => step.1 = value.parse()?,
+                _ => {}
+            }
+        }
+        if steps.is_empty() { Err("/metrics tells nothing of the steps of a commit".into()) } else { Ok(steps) }
     }
 
     /// Whether every task runs.

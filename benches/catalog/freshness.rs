@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde_json::Value;
 
-use super::client::Client;
+use super::client::{Client, Steps};
 use super::load::{Events, retold};
 use super::process::{Kafka, Keld, usage};
 use super::send::Sender;
@@ -75,6 +75,16 @@ pub(crate) struct Freshness {
     pub(crate) kafka_cores: f64,
     /// The producer's largest delay behind its schedule: above a few milliseconds the rate was not constant.
     pub(crate) behind: Duration,
+    /// Mean time of each step of a commit, milliseconds: what of the time is the transaction's.
+    pub(crate) steps: Vec<(String, f64)>,
+}
+
+fn means(before: &Steps, after: &Steps) -> Vec<(String, f64)> {
+    let mean = |(step, (count, sum)): (&String, &(f64, f64))| {
+        let (earlier, spent) = before.get(step).copied().unwrap_or_default();
+        (step.clone(), (sum - spent) * 1e3 / (count - earlier).max(1.0))
+    };
+    after.iter().map(mean).collect()
 }
 
 #[derive(Clone, Debug)]
@@ -120,7 +130,10 @@ pub(crate) fn measure_with(
     if options.warm_up > 0 {
         steady(1, options.warm_up, 0)?;
     }
+    let client = Client::new(&keld.url, "products");
+    let before = client.commit_steps()?;
     let found = steady(2, options.seconds, options.marker_every)?;
+    let steps = means(&before, &client.commit_steps()?);
     let number = |at: &str| found.pointer(at).and_then(Value::as_f64).ok_or_else(|| format!("no {at} in {found}"));
     let count = |at: &str| found.pointer(at).and_then(Value::as_u64).ok_or_else(|| format!("no count {at} in {found}"));
     let times = |what: &str| -> Result<Times> {
@@ -138,6 +151,7 @@ pub(crate) fn measure_with(
         keld_cores: number("/app_cpu_s")? / wall,
         kafka_cores: number("/broker_cpu_s")? / wall,
         behind: Duration::from_secs_f64(number("/max_behind_events")? / rate),
+        steps,
     })
 }
 
@@ -164,8 +178,10 @@ pub(crate) fn measure(
         let (client, done) = (client.another(), Arc::clone(&done));
         std::thread::spawn(move || look(&for_key, &done, every, |m| client.has(&m.key)))
     };
+    let before = client.commit_steps()?;
     let produced = produce(options, kafka, keld, events, &[to_search, to_key]);
     done.store(true, Ordering::Relaxed);
+    let steps = means(&before, &client.commit_steps()?);
     let ended = |_| "a looking thread panicked";
     let (search, by_key) = (searcher.join().map_err(ended)??, reader.join().map_err(ended)??);
     let produced = produced?;
@@ -179,6 +195,7 @@ pub(crate) fn measure(
         keld_cores: produced.keld_cpu / produced.took.as_secs_f64(),
         kafka_cores: produced.kafka_cpu / produced.took.as_secs_f64(),
         behind: produced.behind,
+        steps,
     })
 }
 

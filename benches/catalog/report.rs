@@ -236,7 +236,9 @@ impl Report {
             f.looks,
             f.lost,
             f.behind.as_secs_f64() * 1e3
-        )
+        )?;
+        let steps: Vec<String> = f.steps.iter().map(|(step, mean)| format!("{step} {mean:.1}")).collect();
+        writeln!(out, "Steps of a commit, mean ms: {}.", steps.join(", "))
     }
 }
 
