@@ -111,6 +111,10 @@ pub struct Metrics {
     pub evicted: Family<TableLabel, Counter>,
     /// Event ids seen again with other content.
     pub id_conflicts: Family<TableLabel, Counter>,
+    /// Tombstones that were removed because their horizon has passed.
+    pub tombstones_removed: Family<TableLabel, Counter>,
+    /// Records that were removed because their time to live has passed.
+    pub records_expired: Family<TableLabel, Counter>,
     /// Unread source records.
     pub lag: Family<TaskLabels, Gauge>,
     /// Whether a table has stopped for a reason that needs a person: 0 or 1.
@@ -185,6 +189,16 @@ impl Metrics {
             window_misses: family!("window_misses", "Deletes that came later than the window", Family::default()),
             evicted: family!("evicted_members", "Members pushed out by limits", Family::default()),
             id_conflicts: family!("event_id_conflicts", "Event ids seen again with other content", Family::default()),
+            tombstones_removed: family!(
+                "tombstones_removed",
+                "Tombstones removed because their horizon has passed",
+                Family::default()
+            ),
+            records_expired: family!(
+                "records_expired",
+                "Records removed because their time to live has passed",
+                Family::default()
+            ),
             lag: family!("lag_events", "Unread source records", Family::default()),
             stopped: family!("table_stopped", "Whether a table has stopped and needs a person", Family::default()),
             store_bytes: family!("store_bytes", "Bytes of a store on disk", Family::default()),
@@ -251,6 +265,8 @@ impl Metrics {
                 .collect(),
             index_commits: self.index_commits.get_or_create_owned(&label),
             index_commit: self.index_commit.get_or_create_owned(&label),
+            tombstones_removed: self.tombstones_removed.get_or_create_owned(&label),
+            records_expired: self.records_expired.get_or_create_owned(&label),
             history: TableHistory {
                 window_misses: self.window_misses.get_or_create_owned(&label),
                 evicted: self.evicted.get_or_create_owned(&label),
@@ -300,8 +316,18 @@ pub struct TableMetrics {
     pub index_commits: Counter,
     /// See [`Metrics::index_commit`].
     pub index_commit: Histogram,
+    tombstones_removed: Counter,
+    records_expired: Counter,
     /// Rare things that merging met.
     pub history: TableHistory,
+}
+
+impl TableMetrics {
+    /// Counts what event time has ended.
+    pub fn ended(&self, tombstones: u64, records: u64) {
+        self.tombstones_removed.inc_by(tombstones);
+        self.records_expired.inc_by(records);
+    }
 }
 
 /// Counters of rare things that merging meets.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use keld::config::{self, BrokerKind, Settings};
 use keld::record::definition::name_id;
-use keld::record::{Dynamic, FieldType, KeyFrom, Strategy, Value, VersionFrom};
+use keld::record::{BeyondHorizon, Dynamic, FieldType, KeyFrom, Retention, Strategy, Ttl, TtlFrom, Value, VersionFrom};
 
 const SMALL: &str = r#"application = "shop"
 [tables.products]
@@ -250,10 +250,63 @@ fn fields_and_sources_that_do_not_fit_are_refused() {
             ),
             "k.toml:13:8: tables.products.window.time: needs versions that are times, and those of source \"stock\"",
         ),
+        (
+            SMALL.replace("key = \"sku\"", "key = \"sku\"\nttl = { from = \"deleted\", after = \"1d\" }"),
+            "k.toml:4:16: tables.products.ttl.from: unknown choice \"deleted\" (one of: released, version",
+        ),
+        (
+            SMALL.replace("key = \"sku\"", "key = \"sku\"\nttl = { from = \"version\" }"),
+            "k.toml:4:1: tables.products.ttl.after: missing: how long after",
+        ),
+        (
+            SMALL.replace("key = \"sku\"", "key = \"sku\"\ntombstone_horizon = \"1ms\""),
+            "k.toml:4:21: tables.products.tombstone_horizon: must be between 1s and 9years",
+        ),
+        (
+            SMALL.replace("key = \"sku\"", "key = \"sku\"\ntombstone_horizon = \"off\"\nbeyond_horizon = \"refuse\""),
+            "k.toml:5:18: tables.products.beyond_horizon: \"refuse\" needs a tombstone_horizon",
+        ),
+        (
+            SMALL.replace("key = \"sku\"", "key = \"sku\"\ntombstone_horizon = \"off\"\nidle_after = \"1h\""),
+            "k.toml:5:14: tables.products.idle_after: moves what tombstone_horizon and ttl go by",
+        ),
     ] {
         let found = mistake(&text);
         assert!(found.starts_with(expected), "{found}\n  should start with {expected}");
     }
+}
+
+#[test]
+fn event_time_ends_things_only_where_versions_are_times_that_can_be_trusted() {
+    let stock = "[tables.products.sources.stock]\ntopic = \"stock\"\nversion = \"v\"\n";
+    for (kind, why) in [
+        ("version_kind = \"sequence\"", "needs versions that are times, and those of source \"stock\" are a sequence"),
+        ("max_ahead = \"off\"", "needs max_ahead in source \"stock\": without it one wrong clock"),
+    ] {
+        let text = fields(&format!("{stock}{kind}"));
+        assert_eq!(load(&text).tables[0].retention, Retention::default(), "marks of deletes stay");
+        load(&text.replace("key = \"sku\"", "key = \"sku\"\ntombstone_horizon = \"off\""));
+        for (setting, value) in [
+            ("tombstone_horizon", "\"7d\""),
+            ("beyond_horizon", "\"refuse\""),
+            ("ttl", "{ from = \"version\", after = \"1d\" }"),
+            ("idle_after", "\"1h\""),
+        ] {
+            let found = mistake(&text.replace("key = \"sku\"", &format!("key = \"sku\"\n{setting} = {value}")));
+            assert!(found.contains(&format!("tables.products.{setting}: {why}")), "{found}");
+        }
+    }
+    let set = "key = \"sku\"\ntombstone_horizon = \"1h\"\nbeyond_horizon = \"refuse\"\nidle_after = \"2s\"\n\
+               ttl = { from = \"released\", after = \"30d\" }";
+    let expected = Retention {
+        tombstone_horizon_ms: Some(3_600_000),
+        beyond_horizon: BeyondHorizon::Refuse,
+        ttl: Some(Ttl { from: TtlFrom::Released, after_ms: 30 * 86_400_000 }),
+        idle_after_ms: Some(2_000),
+    };
+    assert_eq!(load(&SMALL.replace("key = \"sku\"", set)).tables[0].retention, expected);
+    let usual = Retention { tombstone_horizon_ms: Some(7 * 86_400_000), ..Retention::default() };
+    assert_eq!(load(SMALL).tables[0].retention, usual);
 }
 
 #[test]

@@ -12,6 +12,8 @@ mod formats;
 mod generate;
 #[path = "laws/model.rs"]
 mod model;
+#[path = "laws/retention.rs"]
+mod retention;
 
 use generate::{Case, KEY, Wish, cases};
 use keld::record::{

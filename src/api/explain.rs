@@ -25,6 +25,11 @@ pub(crate) struct ExplainDto {
     /// Version of the newest delete: what is not newer is gone, and stays away. Null if there was none.
     #[schema(example = json!([1_700_000_000_000_i64]))]
     tombstone: Option<Vec<i64>>,
+    /// Event time, milliseconds: when the task's watermark (`watermark_ms` of the status) has passed it, the tombstone goes, and what
+    /// is older may come back. Null if there is none, or it stays for ever.
+    tombstone_until_ms: Option<i64>,
+    /// Event time, milliseconds: when the watermark has passed it the record goes, if nothing newer comes. Null if it stays.
+    record_until_ms: Option<i64>,
     /// Fields of which something is kept: declared ones by name, then dynamic members by name.
     fields: Vec<FieldDto>,
     /// What journals hold, by source: contributions to `sum`, `count`, `first` and `append` fields.
@@ -132,6 +137,8 @@ impl From<Explanation> for ExplainDto {
     fn from(of: Explanation) -> Self {
         Self {
             tombstone: of.tombstone.map(parts),
+            tombstone_until_ms: of.tombstone_due,
+            record_until_ms: of.record_due,
             fields: of.fields.into_iter().map(field).collect(),
             journals: of.journals.into_iter().map(|(source, held)| (source, journal(held))).collect(),
             derived: of.derived.into_iter().map(|(name, value)| (name, derived(value))).collect(),

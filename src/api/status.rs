@@ -103,6 +103,15 @@ pub(crate) struct TaskStatus {
     lag_ms: i64,
     /// Records, approximately; tombstones may be counted.
     records: u64,
+    /// Event time that the task has reached, milliseconds: what `tombstone_horizon` and `ttl` go by. Null where versions are no
+    /// times, and until something of every source was read.
+    watermark_ms: Option<i64>,
+    /// Tombstones and records that event time will end, approximately; some may be counted twice.
+    due: u64,
+    /// Tombstones whose horizon has passed, since the beginning: they are gone.
+    tombstones_removed: u64,
+    /// Records whose time to live has passed, since the beginning: they are gone.
+    records_expired: u64,
     /// Bytes of the store on disk.
     store_bytes: u64,
 }
@@ -240,6 +249,10 @@ fn task(view: &TaskView, now_ms: i64) -> TaskStatus {
         lag_by_topic: lag.iter().map(|(topic, n)| (topic.to_string(), *n)).collect(),
         lag_ms: lag_ms(view, now_ms),
         records: store.as_ref().map_or(0, |s| s.approximate_records()),
+        watermark_ms: progress.watermark,
+        due: store.as_ref().map_or(0, |s| s.approximate_due()),
+        tombstones_removed: progress.ended.tombstones,
+        records_expired: progress.ended.records,
         store_bytes: store.as_ref().map_or(0, |s| s.bytes()),
     }
 }

@@ -27,9 +27,9 @@ use crate::quarantine::{Breaker, Replayer};
 use crate::query::Table;
 use crate::record::TableDef;
 use crate::registry::Registry;
-use crate::runtime::Health;
 use crate::runtime::supervisor::Supervisor;
 use crate::runtime::worker::{Ended, Worker, WorkerContext, spawn};
+use crate::runtime::{BrokerTime, Health};
 use crate::store::SharedMemory;
 use crate::task::Opener;
 use crate::{Error, Kind, Result};
@@ -263,6 +263,7 @@ fn supervisor(
             memory: parts.memory.clone(),
             quarantine_partitions: parts.topics.quarantine_partitions,
             breaker: Arc::new(Breaker::new(settings.quarantine.max_rate)),
+            broker_time: BrokerTime::default(),
             quarantine_room: parts.topics.quarantine_room(settings),
             max_record: parts.topics.max_record(&opener.table.def.name),
             registry: registry.clone(),

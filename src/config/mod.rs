@@ -9,6 +9,7 @@ pub mod memory;
 mod mistakes;
 mod overrides;
 mod parse;
+mod retention;
 mod rules;
 mod section;
 mod sections;

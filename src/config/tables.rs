@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::parse::{choice, duration, path, switch, text, to_path, topic, value, values, whole};
 use super::section::{Parsed, Section};
 use super::tree::{Data, Node};
-use super::{derived, rules, words};
+use super::{derived, retention, rules, words};
 use crate::record::debezium::UNAVAILABLE;
 use crate::record::definition::name_id;
 use crate::record::{
@@ -115,6 +115,7 @@ fn table(name: &str, s: Section<'_>) -> TableDef {
         key,
         dynamic: s.or("dynamic", Dynamic::Store, choice("choice", &dynamics)),
         window: window(s.sub("window"), &sources),
+        retention: retention::retention(&s, &sources),
         partitioner: s.or("partitioner", Partitioner::Murmur2, choice("partitioner", &partitioners)),
         repartition: s.or("repartition", false, switch),
         max_depth: s.or("max_depth", 64, whole(1..=256)),
@@ -163,7 +164,7 @@ fn window(s: Section<'_>, sources: &[Item<'_, SourceDef>]) -> Window {
     Window { events, time_ms: time.map_or(default, to_ms) }
 }
 
-fn to_ms(d: Duration) -> i64 {
+pub(super) fn to_ms(d: Duration) -> i64 {
     i64::try_from(d.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -249,7 +250,7 @@ fn version_paths(found: &[String]) -> Parsed<VersionFrom> {
 }
 
 /// Whether a source says that its versions are sequences; asked before the source is read to its end.
-fn is_sequence(s: &Section<'_>) -> bool {
+pub(super) fn is_sequence(s: &Section<'_>) -> bool {
     s.node("version_kind").is_some_and(|n| matches!(&n.data, Data::Text(t) | Data::Loose(t) if t == "sequence"))
 }
 

@@ -9,8 +9,8 @@ use super::{IndexBatch, IndexChange, IndexOptions, TableIndex};
 use crate::metrics::Metrics;
 use crate::record::codec;
 use crate::record::{
-    Absent, Dynamic, Event, EventKind, FieldDef, FieldType, Format, KeyFrom, Partitioner, Path, Record, SourceDef,
-    Stamp, Strategy, TableDef, Tombstones, Value, Version, VersionFrom, Window, definition, merge,
+    Absent, Dynamic, Event, EventKind, FieldDef, FieldType, Format, KeyFrom, Partitioner, Path, Record, Retention,
+    SourceDef, Stamp, Strategy, TableDef, Tombstones, Value, Version, VersionFrom, Window, definition, merge,
 };
 
 /// A declared field that is last-writer-wins.
@@ -66,6 +66,7 @@ pub(crate) fn def() -> TableDef {
         key: KeyFrom::Path(Path::parse("sku")),
         dynamic: Dynamic::Index,
         window: Window { events: 64, time_ms: 86_400_000 },
+        retention: Retention::default(),
         partitioner: Partitioner::Murmur2,
         sources: vec![source()],
         fields,

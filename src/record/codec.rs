@@ -56,6 +56,18 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
     }
 }
 
+/// The tombstone of a stored record, without reading the rest of it.
+pub fn tombstone(bytes: &[u8]) -> Result<Option<Version>> {
+    match bytes {
+        [FORMAT, body @ ..] => match bincode::decode_from_slice::<Option<Version>, _>(body, CONFIG) {
+            Ok((tombstone, _)) => Ok(tombstone),
+            // Says what is wrong.
+            Err(_) => decode(bytes).map(|record| record.tombstone),
+        },
+        _ => decode(bytes).map(|record| record.tombstone),
+    }
+}
+
 struct Stored<'a> {
     record: &'a Record,
     stamps: Vec<Stamp>,

@@ -3,6 +3,7 @@
 use super::debezium::{self, Position};
 use super::derived::Derived;
 use super::partitioner::Partitioner;
+use super::retention::Retention;
 use super::value::Value;
 
 /// A path into an event: member names from the root (`size.installed` → `["size", "installed"]`), or something beside the
@@ -77,6 +78,8 @@ pub struct TableDef {
     pub dynamic: Dynamic,
     /// How much history journals keep, per key and source.
     pub window: Window,
+    /// How long tombstones and records stay.
+    pub retention: Retention,
     /// How producers choose the partition of a key.
     pub partitioner: Partitioner,
     /// Whether events whose key belongs to another partition are sent on to it, instead of being quarantined.

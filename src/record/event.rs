@@ -115,6 +115,8 @@ pub enum Reason {
     UnknownSchema,
     /// An operation that no single record can carry out (a truncated table).
     Unsupported,
+    /// Its key is not known, and its version is older than the tombstone horizon, where `beyond_horizon = "refuse"`.
+    BeyondHorizon,
 }
 
 impl Reason {
@@ -137,6 +139,7 @@ impl Reason {
             Reason::WrongPartition => "wrong_partition",
             Reason::UnknownSchema => "unknown_schema",
             Reason::Unsupported => "unsupported",
+            Reason::BeyondHorizon => "beyond_horizon",
         }
     }
 }

@@ -17,6 +17,10 @@ use super::value::Value;
 pub struct Explanation {
     /// Version of the newest delete: whatever is not newer is gone, and stays away.
     pub tombstone: Option<Version>,
+    /// The tombstone goes when the task's watermark has passed this; `None`: never.
+    pub tombstone_due: Option<i64>,
+    /// The record goes, as it is now, when the task's watermark has passed this; `None`: never.
+    pub record_due: Option<i64>,
     /// Declared fields of which something is kept, by name, then dynamic members, by name.
     pub fields: Vec<Field>,
     /// Journals, by the name of their source; by its id where it is not configured any more.
@@ -103,6 +107,8 @@ pub fn explain(def: &TableDef, key: &[u8], record: &Record) -> Explanation {
     });
     Explanation {
         tombstone: record.tombstone,
+        tombstone_due: def.retention.tombstone_due(record),
+        record_due: def.retention.record_due(record),
         fields: declared.chain(dynamic).collect(),
         journals: record
             .journals

@@ -6,6 +6,7 @@ use super::event::{Event, EventKind, Outcome, Reason, Reject, Stamp, Version};
 use super::extreme::{End, Extreme};
 use super::journal::{Admission, Entry, Journal, NO_ID, Parts};
 use super::map::Map;
+use super::retention::Ended;
 use super::set::Members;
 use super::state::{Cell, FieldState, Part, Record};
 use super::sums;
@@ -28,9 +29,15 @@ pub struct Merged {
     pub evicted: u32,
     /// Ids seen again with other content.
     pub id_conflicts: u32,
+    /// What event time had ended before.
+    pub ended: Option<Ended>,
 }
 
 impl Merged {
+    pub(super) fn refused(reject: Reject) -> Self {
+        Merged { rejects: vec![reject], ..Self::plain(Outcome::Quarantined) }
+    }
+
     fn plain(outcome: Outcome) -> Self {
         Merged {
             outcome,
@@ -40,6 +47,7 @@ impl Merged {
             window_misses: 0,
             evicted: 0,
             id_conflicts: 0,
+            ended: None,
         }
     }
 }
@@ -80,7 +88,7 @@ fn judge(def: &TableDef, record: &mut Record, event: &Event, no_duplicate: bool)
         None => merged,
         Some(reject) => {
             *record = before;
-            Merged { rejects: vec![reject], ..Merged::plain(Outcome::Quarantined) }
+            Merged::refused(reject)
         }
     }
 }
@@ -148,6 +156,7 @@ impl Tally {
             window_misses: self.window_misses,
             evicted: self.evicted,
             id_conflicts: self.id_conflicts,
+            ended: None,
         }
     }
 }

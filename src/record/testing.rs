@@ -14,6 +14,7 @@ pub(super) fn table(fields: &[(&str, FieldType, Strategy)]) -> TableDef {
         key: KeyFrom::Path(Path::parse("sku")),
         dynamic: Dynamic::Store,
         window: Window { events: 64, time_ms: DAY_MS },
+        retention: Retention::default(),
         partitioner: Partitioner::Murmur2,
         sources: vec![source("a", 10), source("b", 20)],
         fields,

@@ -8,8 +8,8 @@ use super::overlay::{Held, Overlay};
 use super::repartition::Origin;
 use crate::broker::NewRecord;
 use crate::metrics::TableHistory;
-use crate::record::{Event, Merged, Outcome, Reason, Record, Reject, TableDef, codec, merge, merge_refused};
-use crate::store::Store;
+use crate::record::{Event, Merged, Outcome, Reason, Record, Reject, TableDef, codec, merge_at};
+use crate::store::{Due, EndedCount, Store};
 use crate::task::batch::{Change, Misplaced, Moved, Quarantine, TaskBatch};
 use crate::{Error, Result};
 
@@ -28,6 +28,8 @@ pub struct Grouping<'a> {
     pub max_record: usize,
     /// Counters of rare things.
     pub history: &'a TableHistory,
+    /// The watermark that each message of the inbox finds, by its place; empty where nothing ever ends.
+    pub watermarks: &'a [Option<i64>],
 }
 
 /// What merging an inbox gave.
@@ -129,14 +131,7 @@ impl Grouping<'_> {
             let partition = of_task[0].0;
             let store = self.stores.get(&partition).ok_or_else(not_here)?;
             let keys = of_task.chunk_by(|a, b| a.1 == b.1).map(|group| group[0].1);
-            let missing: Vec<&[u8]> = keys.filter(|key| !overlay.pin(partition, key, seq)).collect();
-            store.visit_sorted(&missing, &mut |n, stored| {
-                let record = stored.map(codec::decode).transpose().map_err(|e| {
-                    e.within(format_args!("record {:?} of partition {partition}", String::from_utf8_lossy(missing[n])))
-                })?;
-                overlay.load(partition, missing[n], record.unwrap_or_default(), stored.map_or(0, <[u8]>::len), seq);
-                Ok(())
-            })?;
+            load(store, partition, &keys.collect::<Vec<_>>(), overlay, seq)?;
         }
         Ok(())
     }
@@ -152,10 +147,12 @@ impl Grouping<'_> {
         let (partition, key, _) = group[0];
         let mut held = overlay.get_mut(partition, key).ok_or_else(not_here)?;
         let existed = held.record.is_visible();
+        let (retention, mut ended) = (&self.def.retention, EndedCount::default());
+        let due = retention.due(&held.record);
         let changed = if self.surely_fits(inbox, group, &held) {
-            self.merge_in_place(inbox, group, &mut held.record, out)
+            self.merge_in_place(inbox, group, &mut held.record, &mut ended, out)
         } else {
-            self.merge_bounded(inbox, group, &mut held.record, out)
+            self.merge_bounded(inbox, group, &mut held.record, &mut ended, out)
         };
         if changed {
             scratch.clear();
@@ -164,7 +161,10 @@ impl Grouping<'_> {
             let stored = (!held.record.is_empty()).then(|| scratch.clone());
             out.bytes += (scratch.len() + key.len() + CHANGE_OVERHEAD) as u64;
             let change = Change { key: held.key.clone(), stored, visible: held.record.is_visible(), existed };
-            out.tasks.entry(partition).or_default().changes.push(change);
+            let task = out.tasks.entry(partition).or_default();
+            task.due.extend(entries(&held.key, due, retention.due(&held.record)));
+            task.ended.add(ended);
+            task.changes.push(change);
         }
         Ok(())
     }
@@ -179,26 +179,41 @@ impl Grouping<'_> {
         held.key.len() + 5 * held.stored + added <= self.max_record
     }
 
-    fn merge_in_place(&self, inbox: &Inbox, group: &Group<'_>, record: &mut Record, out: &mut Merges) -> bool {
+    fn merge_in_place(
+        &self,
+        inbox: &Inbox,
+        group: &Group<'_>,
+        record: &mut Record,
+        ended: &mut EndedCount,
+        out: &mut Merges,
+    ) -> bool {
         let mut changed = false;
         for (.., i) in group {
             let a = &inbox.arrived[*i];
             let Some(event) = a.event() else { continue };
-            let merged = self.merge_one(record, a, event);
+            let merged = self.merge_one(record, a, event, *i);
             changed |= merged.changed;
+            ended.count(merged.ended);
             self.account(inbox, a, merged, out);
         }
         changed
     }
 
     /// Rare: some event may make the record too large. Merges one by one, and leaves that one out.
-    fn merge_bounded(&self, inbox: &Inbox, group: &Group<'_>, record: &mut Record, out: &mut Merges) -> bool {
+    fn merge_bounded(
+        &self,
+        inbox: &Inbox,
+        group: &Group<'_>,
+        record: &mut Record,
+        ended: &mut EndedCount,
+        out: &mut Merges,
+    ) -> bool {
         let (mut changed, mut stored) = (false, Vec::new());
         for (_, key, i) in group {
             let a = &inbox.arrived[*i];
             let Some(event) = a.event() else { continue };
             let mut next = record.clone();
-            let merged = self.merge_one(&mut next, a, event);
+            let merged = self.merge_one(&mut next, a, event, *i);
             stored.clear();
             codec::encode(&next, &mut stored);
             if key.len() + stored.len() > self.max_record {
@@ -206,18 +221,18 @@ impl Grouping<'_> {
                 continue;
             }
             changed |= merged.changed;
+            ended.count(merged.ended);
             *record = next;
             self.account(inbox, a, merged, out);
         }
         changed
     }
 
-    /// Merges an event, or what a replay has to apply of it.
-    fn merge_one(&self, record: &mut Record, a: &Arrived, event: &Event) -> Merged {
-        match &a.replay {
-            Some(replay) if !replay.fields.is_empty() => merge_refused(self.def, record, event, &replay.fields),
-            _ => merge(self.def, record, event),
-        }
+    /// Merges an event, which stands at a place of the inbox, or what a replay has to apply of it.
+    fn merge_one(&self, record: &mut Record, a: &Arrived, event: &Event, place: usize) -> Merged {
+        let watermark = self.watermarks.get(place).copied().flatten();
+        let replay = a.replay.as_deref().map(|replay| replay.fields.as_slice());
+        merge_at(self.def, record, event, watermark, replay)
     }
 
     fn too_large(&self, key: &[u8], bytes: usize) -> Reject {
@@ -242,6 +257,33 @@ impl Grouping<'_> {
             out.moves.of(a).accounting.count(merged.outcome);
         }
     }
+}
+
+/// Brings records into memory, by keys that are sorted, and keeps them there until batch `seq` is applied; the bytes that were
+/// read.
+pub fn load(store: &Store, partition: u32, keys: &[&[u8]], overlay: &mut Overlay, seq: u64) -> Result<usize> {
+    let missing: Vec<&[u8]> = keys.iter().copied().filter(|key| !overlay.pin(partition, key, seq)).collect();
+    let mut read = 0;
+    store.visit_sorted(&missing, &mut |n, stored| {
+        let record = stored.map(codec::decode).transpose().map_err(|e| {
+            e.within(format_args!("record {:?} of partition {partition}", String::from_utf8_lossy(missing[n])))
+        })?;
+        let bytes = stored.map_or(0, <[u8]>::len);
+        read += bytes;
+        overlay.load(partition, missing[n], record.unwrap_or_default(), bytes, seq);
+        Ok(())
+    })?;
+    Ok(read)
+}
+
+/// The entries of `expiry` that come and go when a record is due at another time. Where it is put off only, the entry that is
+/// there serves: it is looked at in its time.
+fn entries(key: &Arc<[u8]>, before: Option<i64>, now: Option<i64>) -> impl Iterator<Item = Due> {
+    let earlier = |a: i64, b: Option<i64>| b.is_none_or(|b| a < b);
+    let goes = before.filter(|before| now.is_none_or(|now| now < *before)).map(|at| (at, false));
+    let comes = now.filter(|now| earlier(*now, before)).map(|at| (at, true));
+    let key = key.clone();
+    goes.into_iter().chain(comes).map(move |(at, entered)| Due { at, key: key.clone(), entered })
 }
 
 fn not_here() -> Error {
@@ -288,4 +330,23 @@ fn by_key(arrived: &[Arrived]) -> Vec<Place<'_>> {
         decoded.filter_map(|(i, a)| a.event().map(|e| (a.partition, e.key.as_slice(), i))).collect();
     order.sort_unstable();
     order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_comes_when_a_record_is_due_earlier_and_goes_when_it_is_not_due_any_more() {
+        let moves = |before, now| {
+            let key: Arc<[u8]> = b"k".as_slice().into();
+            entries(&key, before, now).map(|due| (due.at, due.entered)).collect::<Vec<_>>()
+        };
+        assert_eq!(moves(None, None), []);
+        assert_eq!(moves(None, Some(5)), [(5, true)]);
+        assert_eq!(moves(Some(5), None), [(5, false)]);
+        assert_eq!(moves(Some(5), Some(3)), [(5, false), (3, true)]);
+        assert_eq!(moves(Some(5), Some(5)), []);
+        assert_eq!(moves(Some(5), Some(9)), [], "the one that is there serves");
+    }
 }

@@ -3,12 +3,16 @@
 //! Owns the consumer, the overlay and the read positions of its tasks. Does not own the stores' content (the commit
 //! thread writes them) nor which tasks it has (the supervisor says).
 
+mod expiry;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
+pub use self::expiry::BrokerTime;
+use self::expiry::TaskTime;
 use super::control::{Control, Release, ToCommit};
 use super::grouping::{Grouping, Merges};
 use super::inbox::{Content, Inbox, Reading};
@@ -44,6 +48,9 @@ struct MergeTask {
     next: Vec<Offset>,
     /// Where it was when it came: a rollback that happens before the commit thread knows the task goes back to here.
     came_at: Vec<Offset>,
+    time: TaskTime,
+    /// As it was when the task came.
+    came_with: TaskTime,
 }
 
 /// The merge thread's state.
@@ -75,6 +82,7 @@ pub struct Merger {
     lag_at: Instant,
     told_wrong_partition: bool,
     breaker: Arc<Breaker>,
+    broker_time: BrokerTime,
     /// Since when the broker was not asked whether it is back, while it is away.
     away: Option<Instant>,
 }
@@ -105,6 +113,8 @@ pub struct MergerParts {
     pub registry: Option<Arc<Registry>>,
     /// The table's breaker.
     pub breaker: Arc<Breaker>,
+    /// The newest broker timestamp of the table's tasks here.
+    pub broker_time: BrokerTime,
 }
 
 impl Merger {
@@ -138,6 +148,7 @@ impl Merger {
             lag_at: Instant::now(),
             told_wrong_partition: false,
             breaker: parts.breaker,
+            broker_time: parts.broker_time,
             away: None,
         })
     }
@@ -180,8 +191,11 @@ impl Merger {
             };
             if !inbox.arrived.is_empty() {
                 self.hand_over(&inbox)?;
-            } else if std::mem::take(&mut self.hurried) {
-                self.send(ToCommit::Calm)?;
+            } else {
+                if std::mem::take(&mut self.hurried) {
+                    self.send(ToCommit::Calm)?;
+                }
+                self.expire_quietly()?;
             }
         }
         self.link.merge.rest();
@@ -229,7 +243,10 @@ impl Merger {
         self.overlay.forget(task.partition);
         self.waiting.forget(task.partition);
         let next = self.next_of(&task.position);
-        self.tasks.insert(task.partition, MergeTask { view: task.view.clone(), came_at: next.clone(), next });
+        let time = TaskTime::of(&self.table.def, &task.position);
+        let came_at = next.clone();
+        let view = task.view.clone();
+        self.tasks.insert(task.partition, MergeTask { view, came_at, next, came_with: time.clone(), time });
         self.stores.insert(task.partition, task.store.clone());
         self.assign()?;
         task.view.set_phase(Phase::Running);
@@ -293,6 +310,8 @@ impl Merger {
             for (partition, task) in &mut self.tasks {
                 // The commit thread did not know a task that is not named: nothing of it was committed yet.
                 task.next = next.get(partition).unwrap_or(&task.came_at).clone();
+                let time = back_to.get(partition).map(|at| TaskTime::of(&self.table.def, at));
+                task.time = time.unwrap_or_else(|| task.came_with.clone());
             }
             self.assign()?;
         }
@@ -356,16 +375,22 @@ impl Merger {
 
     fn hand_over(&mut self, inbox: &Inbox) -> Result<()> {
         self.warn_of_misplaced(inbox);
+        let watermarks = self.watermarks(inbox);
         let grouping = Grouping {
             def: &self.table.def,
             repartition: self.table.repartition.as_ref(),
             stores: &self.stores,
             max_record: self.max_record,
             history: &self.table.metrics.history,
+            watermarks: &watermarks,
         };
         self.seq += 1;
-        let Merges { tasks, quarantined, misplaced, bytes, oldest_ms, .. } =
-            grouping.merge(inbox, &mut self.overlay, self.seq)?;
+        let mut merges = grouping.merge(inbox, &mut self.overlay, self.seq)?;
+        self.expire(&mut merges)?;
+        let Merges { tasks, quarantined, misplaced, bytes, oldest_ms, .. } = merges;
+        if inbox.arrived.is_empty() && tasks.is_empty() {
+            return Ok(());
+        }
         let example = quarantined.last().and_then(|q| q.rejects.first()).map(ToString::to_string).unwrap_or_default();
         let (consumed, refused) = (inbox.arrived.len() as u64, quarantined.len() as u64);
         if let Some(why) = self.breaker.count(&self.table.def.name, consumed, refused, &example) {
@@ -438,6 +463,7 @@ impl Merger {
             };
             task.view.set_lag(self.topics.iter().enumerate().filter_map(of).collect());
         }
+        self.follow_ends();
     }
 }
 

@@ -51,6 +51,7 @@ fn bench() -> Bench {
         max_record,
         registry: None,
         breaker: Arc::new(Breaker::new(0.5)),
+        broker_time: BrokerTime::default(),
     };
     let shared = SharedMemory::new(&MemoryPlan::share(256 << 20, 1, 1), 1).unwrap();
     Bench { merger: Merger::new(parts).unwrap(), link, out, shared, dir }

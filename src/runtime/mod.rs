@@ -3,6 +3,7 @@
 //! A worker is a pipeline of two threads over some tasks of one table: [`merger`] runs ahead, [`committer`] makes it true.
 //! They share nothing but a bounded channel and a [`link`]. The [`supervisor`] turns group membership into orders.
 
+pub mod agenda;
 pub mod committer;
 pub mod control;
 pub mod grouping;
@@ -19,3 +20,4 @@ pub mod watchdog;
 pub mod worker;
 
 pub use health::Health;
+pub use merger::BrokerTime;

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::quarantine::{Breaker, Entry, Room};
 use crate::record::TableDef;
 use crate::registry::Registry;
-use crate::runtime::Health;
+use crate::runtime::{BrokerTime, Health};
 use crate::task::Opener;
 use crate::task::batch::Quarantine;
 use crate::task::commit::Protocol;
@@ -49,6 +49,8 @@ pub struct WorkerContext {
     pub registry: Option<Arc<Registry>>,
     /// The table's breaker.
     pub breaker: Arc<Breaker>,
+    /// The newest broker timestamp of the table's tasks here.
+    pub broker_time: BrokerTime,
     /// Where the end of any thread is told, with its outcome.
     pub ended: Sender<(String, Result<()>)>,
 }
@@ -89,6 +91,7 @@ impl Worker {
             max_record: context.max_record,
             registry: context.registry.clone(),
             breaker: context.breaker.clone(),
+            broker_time: context.broker_time.clone(),
         })?;
         let (protocol, opener, own_id) = (protocol(context), context.opener.clone(), id.clone());
         let watched = link.clone();

@@ -5,13 +5,16 @@
 //!
 //! - `INV-STORE-1`: a store never covers more than the committed changelog.
 //! - `INV-STORE-2`: records, position and changelog offset of a batch become durable together, or not at all.
+//! - `INV-STORE-3`: a record that is due at a time has an entry in `expiry` at that time or before it.
 
+mod expiry;
 mod layout;
 mod position;
 mod shared;
 mod task_store;
 
+pub use expiry::{Due, DuePage};
 pub use layout::{FORMAT_FILE, task_dir};
-pub use position::{Accounting, Position, SourcePosition};
+pub use position::{Accounting, EndedCount, Position, SourcePosition};
 pub use shared::SharedMemory;
 pub use task_store::{Store, StoreBatch};

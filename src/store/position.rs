@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::broker::Offset;
-use crate::record::Outcome;
+use crate::record::{Ended, Outcome};
 use crate::{Error, Kind, Result};
 
 /// Format version of the position record.
@@ -57,7 +57,7 @@ pub struct SourcePosition {
     pub topic: String,
     /// Next offset to read.
     pub next: Offset,
-    /// Highest version seen, its first part; the watermark of a task is the minimum over its sources.
+    /// Highest version seen, its first part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<i64>,
     /// Broker timestamp of the newest event, milliseconds.
@@ -76,6 +76,34 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
+/// What event time has ended, since the beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedCount {
+    /// Tombstones past their horizon.
+    pub tombstones: u64,
+    /// Records past their time to live.
+    pub records: u64,
+}
+
+impl EndedCount {
+    /// Counts what a record, or its merge, ended.
+    pub fn count(&mut self, ended: Option<Ended>) {
+        match ended {
+            Some(Ended::Tombstone) => self.tombstones += 1,
+            Some(Ended::Record) => self.records += 1,
+            None => {}
+        }
+    }
+    /// Adds another count.
+    pub fn add(&mut self, other: EndedCount) {
+        self.tombstones += other.tombstones;
+        self.records += other.records;
+    }
+    fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// How far a task has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
@@ -87,11 +115,24 @@ pub struct Position {
     /// Next offset of the internal topic that misplaced events come through, where it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repartition: Option<Offset>,
+    /// Event time that the task has reached, where versions are times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<i64>,
+    /// What event time has ended.
+    #[serde(default, skip_serializing_if = "EndedCount::is_zero")]
+    pub ended: EndedCount,
 }
 
 impl Default for Position {
     fn default() -> Self {
-        Self { format: FORMAT, writer: String::new(), sources: BTreeMap::new(), repartition: None }
+        Self {
+            format: FORMAT,
+            writer: String::new(),
+            sources: BTreeMap::new(),
+            repartition: None,
+            watermark: None,
+            ended: EndedCount::default(),
+        }
     }
 }
 
@@ -119,27 +160,11 @@ impl Position {
     pub fn next(&self, source: &str) -> Option<Offset> {
         self.sources.get(source).map(|s| s.next)
     }
-
-    /// Event-time watermark: the minimum over the table's sources of the highest version seen; `None` until all were read.
-    pub fn watermark(&self) -> Option<i64> {
-        self.sources.values().map(|s| s.watermark).collect::<Option<Vec<_>>>()?.into_iter().min()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_watermark_is_the_minimum_over_the_sources_and_unknown_while_one_is_unread() {
-        let mut p = Position::default();
-        let source = |w| SourcePosition { topic: "t".into(), watermark: w, ..Default::default() };
-        p.sources.insert("a".into(), source(Some(7)));
-        p.sources.insert("b".into(), source(Some(3)));
-        assert_eq!(p.watermark(), Some(3));
-        p.sources.insert("c".into(), source(None));
-        assert_eq!(p.watermark(), None);
-    }
 
     #[test]
     fn a_position_survives_its_stored_form_and_a_newer_format_is_refused() {

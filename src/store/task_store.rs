@@ -1,19 +1,23 @@
 //! One task's RocksDB.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use rocksdb::{ColumnFamilyDescriptor, DB, Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier, WriteBatch};
+use rocksdb::{
+    ColumnFamilyDescriptor, DB, DBIterator, Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier, WriteBatch,
+};
 
+use super::expiry::Due;
 use super::layout;
 use super::position::Position;
 use super::shared::SharedMemory;
 use crate::broker::Offset;
+use crate::record::Retention;
 use crate::{Error, Kind, Result};
 
 const RECORDS: &str = "records";
 const META: &str = "meta";
-/// Reserved for records and tombstones that end by event time.
-const EXPIRY: &str = "expiry";
+pub(super) const EXPIRY: &str = "expiry";
 
 const CHANGELOG: &[u8] = b"changelog";
 const POSITION: &[u8] = b"position";
@@ -24,6 +28,7 @@ const DEFINITION: &[u8] = b"definition";
 pub struct Store {
     db: DB,
     dir: PathBuf,
+    retention: OnceLock<Retention>,
 }
 
 /// What a committed batch, or a stretch of the changelog, brings into the store. Applied whole or not at all.
@@ -46,7 +51,7 @@ impl Store {
             .chain(["default"])
             .map(|name| ColumnFamilyDescriptor::new(name, shared.family()));
         let db = DB::open_cf_descriptors(&shared.database(), dir.join("db"), families).map_err(|e| opening(dir, e))?;
-        Ok(Self { db, dir: dir.to_owned() })
+        Ok(Self { db, dir: dir.to_owned(), retention: OnceLock::new() })
     }
 
     /// Removes the files of a store that is not open.
@@ -59,13 +64,13 @@ impl Store {
         }
     }
 
-    fn family(&self, name: &'static str) -> Result<impl rocksdb::AsColumnFamilyRef + '_> {
+    pub(super) fn family(&self, name: &'static str) -> Result<impl rocksdb::AsColumnFamilyRef + '_> {
         self.db.cf_handle(name).ok_or_else(|| {
             Error::new(Kind::Corrupt, format!("{}: column family {name} is missing", self.dir.display()))
         })
     }
 
-    fn failed(&self, what: &str, e: rocksdb::Error) -> Error {
+    pub(super) fn failed(&self, what: &str, e: rocksdb::Error) -> Error {
         let kind = if e.kind() == ErrorKind::Corruption { Kind::Corrupt } else { Kind::Storage };
         Error::new(kind, format!("{what} in the store {}", self.dir.display())).because(e).advise(match kind {
             Kind::Corrupt => "start with --rebuild: the store is then restored from its changelog",
@@ -138,9 +143,41 @@ impl Store {
         Ok(())
     }
 
-    /// Applies a batch whole. The write-ahead log is not synced: a process crash loses nothing, a power loss loses a tail
-    /// that the changelog gives back.
+    /// The rules by which records are due; none until [`Store::keep_due`] was called.
+    pub(super) fn retention(&self) -> Option<&Retention> {
+        self.retention.get()
+    }
+
+    pub(super) fn set_retention(&self, retention: Retention) {
+        // The rules of a table do not change while it runs.
+        let _ = self.retention.set(retention);
+    }
+
+    /// Entries of a family, in their order.
+    pub(super) fn iterate(&self, family: &'static str, mode: IteratorMode<'_>) -> Result<DBIterator<'_>> {
+        Ok(self.db.iterator_cf(&self.family(family)?, mode))
+    }
+
+    /// Applies a stretch of the changelog whole, with an entry for every record that is due at some time. The write-ahead log is
+    /// not synced: a process crash loses nothing, a power loss loses a tail that the changelog gives back.
     pub fn apply(&self, batch: &StoreBatch<'_>) -> Result<()> {
+        let mut write = self.prepare(batch)?;
+        for (key, value) in &batch.records {
+            if let Some(value) = value {
+                self.put_entry_of(&mut write, key, value)?;
+            }
+        }
+        self.write(write)
+    }
+
+    /// Applies a committed batch whole, with the entries that come and go by it.
+    pub fn apply_with(&self, batch: &StoreBatch<'_>, due: &[Due]) -> Result<()> {
+        let mut write = self.prepare(batch)?;
+        self.put_entries(&mut write, due)?;
+        self.write(write)
+    }
+
+    fn prepare(&self, batch: &StoreBatch<'_>) -> Result<WriteBatch> {
         let (records, meta) = (self.family(RECORDS)?, self.family(META)?);
         let mut write = WriteBatch::default();
         for (key, value) in &batch.records {
@@ -153,10 +190,24 @@ impl Store {
             write.put_cf(&meta, POSITION, position.encode()?);
         }
         write.put_cf(&meta, CHANGELOG, batch.changelog.to_be_bytes());
+        Ok(write)
+    }
+
+    pub(super) fn write(&self, write: WriteBatch) -> Result<()> {
         self.db.write(write).map_err(|e| self.failed("writing", e))
     }
 
-    fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    /// Brings something of our own into a batch; `None` removes it.
+    pub(super) fn put_meta(&self, write: &mut WriteBatch, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        let meta = self.family(META)?;
+        match value {
+            Some(value) => write.put_cf(&meta, key, value),
+            None => write.delete_cf(&meta, key),
+        }
+        Ok(())
+    }
+
+    pub(super) fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         self.db.get_cf(&self.family(META)?, key).map_err(|e| self.failed("reading", e))
     }
 
@@ -187,21 +238,27 @@ impl Store {
 
     /// Bytes on disk and in memtables, approximate.
     pub fn bytes(&self) -> u64 {
-        ["rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"].iter().map(|p| self.property(p)).sum()
+        let parts = ["rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"];
+        parts.iter().map(|name| self.property(RECORDS, name)).sum()
     }
 
     /// Bytes that compaction has still to rewrite, an estimate: what is written now and paid for later.
     pub fn compaction_debt(&self) -> u64 {
-        self.property("rocksdb.estimate-pending-compaction-bytes")
+        self.property(RECORDS, "rocksdb.estimate-pending-compaction-bytes")
     }
 
     /// Records, approximate.
     pub fn approximate_records(&self) -> u64 {
-        self.property("rocksdb.estimate-num-keys")
+        self.property(RECORDS, "rocksdb.estimate-num-keys")
     }
 
-    fn property(&self, name: &str) -> u64 {
-        self.family(RECORDS).ok().and_then(|f| self.db.property_int_value_cf(&f, name).ok().flatten()).unwrap_or(0)
+    /// Records that are due at some time, approximate: some may be counted twice.
+    pub fn approximate_due(&self) -> u64 {
+        self.property(EXPIRY, "rocksdb.estimate-num-keys")
+    }
+
+    fn property(&self, family: &'static str, name: &str) -> u64 {
+        self.family(family).ok().and_then(|f| self.db.property_int_value_cf(&f, name).ok().flatten()).unwrap_or(0)
     }
 
     /// Syncs what was written; part of a clean close.

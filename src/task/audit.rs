@@ -31,6 +31,8 @@ pub struct Audit {
     pub store: u64,
     /// Of these, visible: something to show.
     pub visible: u64,
+    /// Of these, due at some time: a tombstone or a record that event time will end.
+    pub due: u64,
     /// Documents in the index.
     pub documents: u64,
     /// Events consumed since the beginning.
@@ -69,6 +71,7 @@ pub fn audit(opener: &Opener, task: &Task) -> Result<Audit> {
     found.changelog = changelog.len() as u64;
     let view = opener.table.index.view();
     let mut visible = FxHashSet::default();
+    let mut due = earliest_entries(task)?;
     task.store.scan(b"", &mut |key, stored| {
         found.store += 1;
         match changelog.remove(key) {
@@ -77,6 +80,14 @@ pub fn audit(opener: &Opener, task: &Task) -> Result<Audit> {
             Some(_) => {}
         }
         let record = codec::decode(stored)?;
+        if let Some(at) = def.retention.due(&record) {
+            found.due += 1;
+            // INV-STORE-3
+            match due.remove(&xxh3_64(key)) {
+                Some(earliest) if earliest <= at => {}
+                entry => found.differs(key, &format!("due at {at}, but its entry in expiry is {entry:?}")),
+            }
+        }
         if record.is_visible() {
             found.visible += 1;
             visible.insert(xxh3_64(key));
@@ -97,6 +108,16 @@ pub fn audit(opener: &Opener, task: &Task) -> Result<Audit> {
         Ok(())
     })?;
     Ok(found)
+}
+
+/// The earliest entry of every key in the family `expiry`, by the hash of the key.
+fn earliest_entries(task: &Task) -> Result<FxHashMap<u64, i64>> {
+    let mut earliest = FxHashMap::default();
+    task.store.visit_due(i64::MIN, &mut |at, key| {
+        earliest.entry(xxh3_64(key)).or_insert(at);
+        true
+    })?;
+    Ok(earliest)
 }
 
 /// The changelog's compacted view: the last record of every key, as a hash.

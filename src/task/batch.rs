@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use crate::broker::{GroupToken, NewRecord, Offset};
 use crate::quarantine::EntryId;
 use crate::record::Reject;
-use crate::store::Accounting;
+use crate::store::{Accounting, Due, EndedCount};
 
 /// The new state of one key.
 #[derive(Clone, Debug)]
@@ -125,12 +125,21 @@ pub struct TaskBatch {
     pub changes: Changes,
     /// Sources by number.
     pub moved: BTreeMap<usize, Moved>,
+    /// Entries of `expiry` that come and go, in order.
+    pub due: Vec<Due>,
+    /// What event time has ended.
+    pub ended: EndedCount,
+    /// Event time that the task has reached.
+    pub watermark: Option<i64>,
 }
 
 impl TaskBatch {
     /// Takes a later batch of the same task in.
     pub fn absorb(&mut self, later: TaskBatch) {
         self.changes.absorb(later.changes);
+        self.due.extend(later.due);
+        self.ended.add(later.ended);
+        self.watermark = self.watermark.max(later.watermark);
         for (source, moved) in later.moved {
             let into = self.moved.entry(source).or_default();
             into.next = moved.next.or(into.next);

@@ -27,7 +27,7 @@ use crate::index::{IndexBatch, IndexChange};
 use crate::metrics::{Metrics, ReasonLabels, StepLabel};
 use crate::query::Table;
 use crate::record::{Outcome, POSITION_KEY, TableDef};
-use crate::store::{Position, StoreBatch};
+use crate::store::{Due, EndedCount, Position, StoreBatch};
 use crate::task::batch::{Batch, Change, Misplaced, Quarantine, TaskBatch};
 use crate::{Error, Result};
 
@@ -61,6 +61,8 @@ struct StagedTask {
     partition: u32,
     changes: Vec<Change>,
     batch: TaskMoves,
+    due: Vec<Due>,
+    ended: EndedCount,
     position: Position,
 }
 
@@ -71,7 +73,8 @@ pub fn stage(def: &TableDef, tasks: &BTreeMap<u32, Task>, batch: Batch) -> Stage
     let here = |(partition, b): (u32, TaskBatch)| {
         let task = tasks.get(&partition)?;
         let position = moved(def, &task.position, &b);
-        Some(StagedTask { partition, changes: b.changes.into_list(), batch: b.moved, position })
+        let TaskBatch { changes, moved, due, ended, .. } = b;
+        Some(StagedTask { partition, changes: changes.into_list(), batch: moved, due, ended, position })
     };
     let quarantined: Vec<_> = batch.quarantined.into_iter().filter(|q| tasks.contains_key(&q.task)).collect();
     let misplaced = batch.misplaced.into_iter().filter(|m| tasks.contains_key(&m.partition)).collect();
@@ -94,6 +97,8 @@ fn reason(aside: &Quarantine) -> &'static str {
 
 fn moved(def: &TableDef, from: &Position, batch: &TaskBatch) -> Position {
     let mut position = from.clone();
+    position.watermark = position.watermark.max(batch.watermark);
+    position.ended.add(batch.ended);
     for (number, moved) in &batch.moved {
         let Some(source) = def.sources.get(*number) else {
             position.repartition = moved.next.or(position.repartition);
@@ -193,7 +198,8 @@ impl Protocol {
                 let Some(task) = tasks.get(&staged.partition) else { continue };
                 let records = staged.changes.iter().map(|c| (&*c.key, c.stored.as_deref())).collect();
                 let position = Some(&staged.position);
-                task.store.apply(&StoreBatch { records, position, changelog: covered(&staged.partition)? })?;
+                let batch = StoreBatch { records, position, changelog: covered(&staged.partition)? };
+                task.store.apply_with(&batch, &staged.due)?;
             }
             Ok(())
         })?;
@@ -208,6 +214,7 @@ impl Protocol {
             let at = covered(&staged.partition)?;
             task.position = staged.position;
             self.count(&staged.batch);
+            self.table.metrics.ended(staged.ended.tombstones, staged.ended.records);
             self.table.index.submit(IndexBatch {
                 partition: staged.partition,
                 changelog: at,
@@ -273,6 +280,8 @@ fn publish(def: &TableDef, task: &Task, changelog: Offset) {
         p.applied = source_positions(def, position).into_iter().collect();
         p.changelog = changelog;
         p.last_event_ms = position.sources.values().map(|s| s.timestamp_ms).max().unwrap_or(0);
+        p.watermark = p.watermark.max(position.watermark);
+        p.ended = position.ended;
         p.accounting = position.sources.iter().map(|(name, s)| (name.clone(), s.accounting)).collect();
     });
 }

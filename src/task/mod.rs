@@ -14,6 +14,8 @@ pub mod open;
 pub mod plan;
 pub mod restore;
 pub mod view;
+pub mod watermark;
 
 pub use open::{Opener, Task};
 pub use view::{Phase, Progress, Role, TaskView};
+pub use watermark::Watermark;

@@ -104,6 +104,9 @@ impl Opener {
             definition::check(&self.table.def.name, &StoredDefinition::decode(&stored)?, &now)?;
         }
         store.set_definition(&now.encode()?)?;
+        if let Some(due) = store.keep_due(&self.table.def.retention)? {
+            tracing::info!(task = self.task_name(partition), due, "noted when records are due");
+        }
         // From here on whoever takes what there is gets answers: all that the store holds is committed.
         if let Some(position) = store.position()? {
             self.publish(view, &store, &position)?;
@@ -232,6 +235,8 @@ impl Opener {
             p.applied = source_positions(&self.table.def, position).into_iter().collect();
             p.changelog = changelog;
             p.last_event_ms = position.sources.values().map(|s| s.timestamp_ms).max().unwrap_or(0);
+            p.watermark = p.watermark.max(position.watermark);
+            p.ended = position.ended;
             p.accounting = position.sources.iter().map(|(name, s)| (name.clone(), s.accounting)).collect();
         });
         Ok(())

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::broker::Offset;
-use crate::store::{Accounting, Store};
+use crate::store::{Accounting, EndedCount, Store};
 
 /// What this instance is to a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +78,10 @@ pub struct Progress {
     pub indexed: Offset,
     /// Timestamp of the newest applied event, milliseconds since the epoch; 0 before the first.
     pub last_event_ms: i64,
+    /// Event time that it has reached, where versions are times.
+    pub watermark: Option<i64>,
+    /// What event time has ended, since the beginning.
+    pub ended: EndedCount,
     /// What became of the events of each source, by its name, since the beginning.
     pub accounting: BTreeMap<String, Accounting>,
 }

@@ -29,6 +29,7 @@ pub(crate) fn table() -> TableDef {
         key: KeyFrom::Path(Path::parse("sku")),
         dynamic: Dynamic::Store,
         window: Window { events: 64, time_ms: 86_400_000 },
+        retention: keld::record::Retention::default(),
         partitioner: Partitioner::Any,
         sources: vec![SourceDef {
             delete: Some(DeleteRule { field: Path::parse("op"), equals: Value::Str("d".into()) }),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::MemoryPlan;
+use crate::store::DuePage;
 
 fn open(dir: &Path) -> Result<Store> {
     let shared = SharedMemory::new(&MemoryPlan::share(256 << 20, 1, 1), 1)?;
@@ -79,4 +80,112 @@ fn logs_go_when_what_they_hold_is_in_files() {
         assert!(std::time::Instant::now() < patience, "{} logs are kept", logs(dir.path()));
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
+}
+
+/// A stored record: a tombstone at `version`, or a value.
+fn stored(version: i64, deleted: bool) -> Vec<u8> {
+    let def = crate::index::testing::def();
+    let stamp = crate::record::Stamp { version: crate::record::Version::single(version), rank: 0 };
+    let kind = if deleted {
+        crate::record::EventKind::Delete
+    } else {
+        let declared = vec![(0, crate::record::Value::Int(1))];
+        crate::record::EventKind::Upsert { declared, dynamic: Vec::new() }
+    };
+    let event = crate::record::Event { key: b"k".to_vec(), stamp, source: 1, id: None, kind };
+    let (mut record, mut out) = (crate::record::Record::default(), Vec::new());
+    crate::record::merge(&def, &mut record, &event);
+    crate::record::codec::encode(&record, &mut out);
+    out
+}
+
+fn horizon(ms: i64) -> Retention {
+    Retention { tombstone_horizon_ms: Some(ms), ..Retention::default() }
+}
+
+/// Every entry.
+fn entries(store: &Store) -> Vec<(i64, String)> {
+    let mut found = Vec::new();
+    let mut visit = |at, key: &[u8]| {
+        found.push((at, String::from_utf8_lossy(key).into_owned()));
+        true
+    };
+    store.visit_due(i64::MIN, &mut visit).unwrap();
+    found
+}
+
+fn named(all: &[(i64, &str)]) -> Vec<(i64, String)> {
+    all.iter().map(|(at, key)| (*at, (*key).to_owned())).collect()
+}
+
+#[test]
+fn a_stretch_of_the_changelog_enters_what_is_due_and_a_page_finds_it_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    assert_eq!(store.keep_due(&horizon(10)).unwrap(), Some(0), "a new store has no rules yet");
+    let (late, early, alive) = (stored(50, true), stored(-7, true), stored(3, false));
+    store.apply(&put(&[(b"late", Some(&late)), (b"early", Some(&early)), (b"alive", Some(&alive))], 3)).unwrap();
+    assert_eq!(entries(&store), named(&[(3, "early"), (60, "late")]));
+    let page = |from, watermark, most| store.due(from, watermark, most).unwrap();
+    assert_eq!(page(i64::MIN, 3, 9), DuePage { entries: vec![], next: Some(3) }, "at its time nothing is over");
+    assert_eq!(page(i64::MIN, 4, 9), DuePage { entries: vec![(3, b"early".to_vec())], next: Some(60) });
+    assert_eq!(page(i64::MIN, 99, 1).next, Some(60), "one at a time");
+    assert_eq!(page(4, 99, 9), DuePage { entries: vec![(60, b"late".to_vec())], next: None });
+    // What a null removes leaves its entry, which is looked at in its time.
+    store.apply(&put(&[(b"early", None)], 4)).unwrap();
+    assert_eq!(store.get(b"early").unwrap(), None);
+    assert_eq!(entries(&store).len(), 2);
+}
+
+#[test]
+fn a_committed_batch_brings_its_entries_with_its_records_and_survives_a_reopen() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    store.keep_due(&horizon(10)).unwrap();
+    let due = |at, key: &str, entered| Due { at, key: key.as_bytes().into(), entered };
+    let dead = stored(1, true);
+    let batch = put(&[(b"a", Some(&dead)), (b"b", Some(&dead))], 1);
+    store
+        .apply_with(&batch, &[due(11, "a", true), due(11, "b", true), due(11, "a", false), due(5, "a", true)])
+        .unwrap();
+    drop(store);
+    let store = open(dir.path()).unwrap();
+    assert_eq!(store.keep_due(&horizon(10)).unwrap(), None, "the rules are the same");
+    assert_eq!(entries(&store), named(&[(5, "a"), (11, "b")]));
+}
+
+#[test]
+fn other_rules_make_all_entries_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dead, alive) = (stored(1, true), stored(2, false));
+    let reopen = |retention: Retention| {
+        let store = open(dir.path()).unwrap();
+        let made = store.keep_due(&retention).unwrap();
+        (made, entries(&store))
+    };
+    let store = open(dir.path()).unwrap();
+    store.apply(&put(&[(b"dead", Some(&dead)), (b"alive", Some(&alive))], 2)).unwrap();
+    drop(store);
+    assert_eq!(reopen(horizon(10)), (Some(1), named(&[(11, "dead")])));
+    assert_eq!(reopen(horizon(20)), (Some(1), named(&[(21, "dead")])));
+    let ttl = crate::record::Ttl { from: crate::record::TtlFrom::Version, after_ms: 5 };
+    let both = Retention { ttl: Some(ttl), ..horizon(20) };
+    assert_eq!(reopen(both), (Some(2), named(&[(6, "dead"), (7, "alive")])));
+    assert_eq!(reopen(both), (None, named(&[(6, "dead"), (7, "alive")])));
+    assert_eq!(reopen(Retention::default()), (Some(0), Vec::new()));
+}
+
+#[test]
+fn a_store_of_before_the_family_was_there_opens_and_gets_it() {
+    let dir = tempfile::tempdir().unwrap();
+    layout::prepare(dir.path()).unwrap();
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    let db = DB::open_cf(&options, dir.path().join("db"), ["default", RECORDS, META]).unwrap();
+    db.put_cf(&db.cf_handle(RECORDS).unwrap(), b"dead", stored(1, true)).unwrap();
+    drop(db);
+    let store = open(dir.path()).unwrap();
+    assert_eq!(store.keep_due(&horizon(10)).unwrap(), Some(1));
+    assert_eq!(entries(&store), named(&[(11, "dead")]));
 }
