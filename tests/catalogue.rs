@@ -12,6 +12,8 @@ mod common;
 mod crashes;
 #[path = "catalogue/deletes.rs"]
 mod deletes;
+#[path = "catalogue/horizon.rs"]
+mod horizon;
 #[path = "catalogue/merging.rs"]
 mod merging;
 #[path = "catalogue/reading.rs"]
@@ -43,6 +45,10 @@ rows! {
     merging: bug_03_a_late_partial_for_other_fields_is_taken,
     merging: bug_04_a_late_partial_does_not_overwrite_newer_values,
     deletes: bug_05_a_late_event_does_not_bring_the_dead_back,
+    horizon: bug_05_beyond_the_horizon_a_late_event_is_accepted_where_nothing_else_is_said,
+    horizon: bug_05_beyond_the_horizon_a_late_event_is_refused_where_that_is_asked_for,
+    horizon: event_time_ends_records_for_every_reader,
+    horizon: a_quiet_partition_goes_by_the_time_of_the_others_where_that_is_asked_for,
     deletes: bug_06_a_delete_at_an_equal_or_higher_version_deletes,
     deletes: bug_07_every_read_agrees_on_a_deleted_row,
     merging: bug_08_every_event_ends_in_exactly_one_account,

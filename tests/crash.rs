@@ -10,6 +10,8 @@
 )]
 
 mod common;
+#[path = "crash/expiry.rs"]
+mod expiry;
 #[path = "crash/faults.rs"]
 mod faults;
 #[path = "crash/fencing.rs"]
@@ -33,6 +35,16 @@ fn an_abort_at_any_fault_point_on_the_embedded_log_loses_nothing_and_repeats_not
 #[test]
 fn an_abort_at_any_fault_point_on_kafka_loses_nothing_and_repeats_nothing() {
     faults::abort_everywhere(On::Kafka);
+}
+
+#[test]
+fn an_abort_while_event_time_ends_records_on_the_embedded_log_ends_each_of_them_once() {
+    expiry::abort_everywhere(On::Local);
+}
+
+#[test]
+fn an_abort_while_event_time_ends_records_on_kafka_ends_each_of_them_once() {
+    expiry::abort_everywhere(On::Kafka);
 }
 
 #[test]

@@ -91,7 +91,12 @@ pub(crate) fn event(topic: &str, body: &Value) -> Delivery {
 impl Bench {
     /// A bench whose source topics exist and are empty.
     pub(crate) fn new(on: On) -> Self {
-        let lab = Lab::with_config(on, CONFIG);
+        Self::with_config(on, CONFIG)
+    }
+
+    /// As [`Bench::new`], with another configuration of the table.
+    pub(crate) fn with_config(on: On, config: &str) -> Self {
+        let lab = Lab::with_config(on, config);
         lab.load(&[]);
         Self { lab, workload: Workload { deliveries: Vec::new(), expected: BTreeMap::new() } }
     }
