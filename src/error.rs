@@ -29,6 +29,8 @@ pub enum Kind {
     BadRequest,
     /// The thing asked for is not here.
     NotFound,
+    /// It took longer than the caller waits.
+    TimedOut,
     /// A defect of Keld itself, or a stage that ended unexpectedly.
     Internal,
 }
@@ -56,7 +58,7 @@ impl Kind {
             Kind::AbortRequired => Reaction::Rollback,
             Kind::Fenced => Reaction::Rebuild,
             Kind::ChangelogMismatch | Kind::Corrupt | Kind::Storage | Kind::Refused | Kind::Internal => Reaction::Stop,
-            Kind::BadRequest | Kind::NotFound => Reaction::Report,
+            Kind::BadRequest | Kind::NotFound | Kind::TimedOut => Reaction::Report,
         }
     }
 }

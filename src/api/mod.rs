@@ -21,6 +21,8 @@ mod quarantine;
 #[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]
 mod records;
 #[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]
+mod scan;
+#[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]
 mod search;
 mod status;
 mod tables;

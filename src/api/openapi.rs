@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::context::Context;
 use super::params::Params;
 use super::problem::{Problem, ProblemBody, Reason};
-use super::{cluster, ingest, operation, quarantine, records, search, status, tables};
+use super::{cluster, ingest, operation, quarantine, records, scan, search, status, tables};
 use crate::cluster::HEARTBEAT;
 
 /// The frame that the handlers' descriptions are put into.
@@ -65,6 +65,7 @@ pub(crate) fn routes() -> (axum::Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(tables::list))
         .routes(routes!(tables::get))
         .routes(routes!(records::get))
+        .routes(routes!(scan::by_prefix))
         .routes(routes!(records::get_many))
         .route("/v1/tables/{table}/records/get", axum::routing::get(records::get_named_get))
         .routes(routes!(search::by_url, search::by_body))

@@ -78,6 +78,17 @@ impl Params {
         }
     }
 
+    /// Any JSON, in the URL as its text.
+    pub(crate) fn json(&mut self, name: &'static str) -> Result<Option<Value>, Problem> {
+        match self.one(name, "one JSON value")? {
+            Some(Value::String(text)) => match serde_json::from_str(&text) {
+                Ok(value) => Ok(Some(value)),
+                Err(e) => Err(Problem::parameter(name, format_args!("it is not JSON: {e}"), "a JSON object")),
+            },
+            other => Ok(other),
+        }
+    }
+
     /// A list of texts: a repeated parameter or an array; every item is kept whole.
     pub(crate) fn list(&mut self, name: &'static str) -> Result<Option<Vec<String>>, Problem> {
         let Some(values) = self.take(name) else { return Ok(None) };

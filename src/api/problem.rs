@@ -219,6 +219,7 @@ impl From<Error> for Problem {
         let advice = error.advice().map(str::to_owned);
         let (reason, fallback) = match error.kind() {
             Kind::BadRequest => (Reason::BadRequest, "fix the request"),
+            Kind::TimedOut => (Reason::Timeout, "ask for less or try again"),
             Kind::NotFound => (Reason::NoSuchRecord, "ask for something that is there"),
             Kind::BrokerAway => (Reason::BrokerAway, "try again; the instance reconnects by itself"),
             Kind::Corrupt | Kind::Storage => {

@@ -180,6 +180,7 @@ async fn the_description_lists_every_path_and_refers_to_nothing_that_is_missing(
         "/v1/status",
         "/v1/tables",
         "/v1/tables/{table}",
+        "/v1/tables/{table}/records",
         "/v1/tables/{table}/records/get",
         "/v1/tables/{table}/records/{key}",
         "/v1/tables/{table}/search",

@@ -1,6 +1,6 @@
 //! `GET|POST /v1/tables/{table}/search`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,8 +16,9 @@ use super::params::Params;
 use super::position::{Coverage, Positions};
 use super::problem::{Problem, Reason};
 use crate::config::ApiSettings;
-use crate::query::{Count, Hit, MOST_SORT_KEYS, SearchAnswer, SearchRequest, SortKey, Table, cursor, leaf};
-use crate::record::Shown;
+use crate::query::facets::{DEFAULT_SIZE, FacetRequest, TopValues};
+use crate::query::{Count, Hit, MOST_SORT_KEYS, SearchAnswer, SearchRequest, SortKey, Stop, Table, aggs, cursor, leaf};
+use crate::record::{Shown, Value};
 use crate::task::TaskView;
 
 const DEFAULT_LIMIT: usize = 20;
@@ -46,6 +47,13 @@ pub(crate) struct SearchQuery {
     fields: Option<String>,
     /// `exact` (default): count all matches; `none`: do not, which is cheaper.
     count: Option<String>,
+    /// Fields whose values are counted over all matches, separated by commas, each with how many values to show behind a colon
+    /// (default 10, at most `api.max_buckets`). They need `facet = true` in the configuration.
+    #[param(example = "brand,category:20")]
+    facets: Option<String>,
+    /// Aggregations over all matches in the syntax of Elasticsearch, as JSON.
+    #[param(example = r#"{"prices":{"histogram":{"field":"price","interval":10}}}"#)]
+    aggs: Option<String>,
     /// `allow` (default): answer without the partitions that are elsewhere, and name them; `refuse`: answer 503.
     partial: Option<String>,
     /// Wait until these events are visible to search: `topic:partition:offset[,…]`.
@@ -80,6 +88,15 @@ pub(crate) struct SearchBody {
     fields: Option<Vec<String>>,
     /// `exact` (default) or `none`.
     count: Option<String>,
+    /// Fields whose values are counted over all matches, each with how many values to show behind a colon (default 10, at most
+    /// `api.max_buckets`). They need `facet = true` in the configuration.
+    #[schema(example = json!(["brand", "category:20"]))]
+    facets: Option<Vec<String>>,
+    /// Aggregations over all matches in the syntax of Elasticsearch: `terms`, `multi_terms`, `composite`, `range`, `histogram`,
+    /// `date_histogram`, `filter`, `filters`, `avg`, `sum`, `min`, `max`, `stats`, `extended_stats`, `value_count`,
+    /// `cardinality`, `percentiles`. A filter is written as in `filter`.
+    #[schema(value_type = Option<Object>, example = json!({"brands": {"terms": {"field": "brand"}, "aggs": {"price": {"avg": {"field": "price"}}}}}))]
+    aggs: Option<serde_json::Value>,
     /// `allow` (default) or `refuse` an answer without partitions that are elsewhere.
     partial: Option<String>,
     /// Wait until these events are visible to search: `topic:partition:offset` each.
@@ -98,6 +115,13 @@ pub(crate) struct SearchResponse {
     hits: Vec<HitDto>,
     /// Number of matches; null with `count=none`.
     total: Option<u64>,
+    /// By field, what `facets` asked for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    facets: BTreeMap<String, FacetDto>,
+    /// By name, what `aggs` asked for, as Elasticsearch writes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    aggs: Option<serde_json::Value>,
     /// For the next page; null where there is none.
     cursor: Option<String>,
     /// Time of the search itself, milliseconds, without waiting for freshness.
@@ -111,6 +135,29 @@ pub(crate) struct SearchResponse {
     store_position: Positions,
     #[serde(flatten)]
     coverage: Coverage,
+}
+
+/// A facet.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Facet)]
+pub(crate) struct FacetDto {
+    /// The most frequent values, with the number of records that have them.
+    values: Vec<FacetValueDto>,
+    /// How many values there are; null where there are too many to tell.
+    distinct: Option<u64>,
+    /// The most by which a count may be too small, where there are too many values to count them all; else 0.
+    max_error: u64,
+}
+
+/// A value of a facet.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FacetValue)]
+pub(crate) struct FacetValueDto {
+    /// The value, as records show it.
+    #[schema(value_type = Object)]
+    value: Value,
+    /// Records that match and have it.
+    count: u64,
 }
 
 /// A hit.
@@ -174,8 +221,10 @@ async fn answer(ctx: &Context, name: &str, mut params: Params) -> Result<Json<Se
     freshness.check(&table)?;
     let views = freshness::admit(&table, &freshness, Stage::Visible, api.max_lag, || needed(&table, partial)).await?;
     let coverage = Coverage::of(ctx.instance(), &views);
-    let searched = Arc::clone(&table);
-    let (found, took_ms) = ctx
+    let (searched, facets, asked) = (Arc::clone(&table), request.facets.clone(), request.aggs.clone());
+    // Whoever stops waiting drops this future: at a time limit, or when the connection is gone.
+    let _waiting = Waiting(request.stop.clone());
+    let (mut found, took_ms) = ctx
         .searches
         .run(move || {
             let started = Instant::now();
@@ -184,11 +233,30 @@ async fn answer(ctx: &Context, name: &str, mut params: Params) -> Result<Json<Se
         })
         .await?;
     let next = next_page(&found, limit, identity);
-    let response = SearchResponse { cursor: next, ..respond(found, took_ms, coverage, &table) };
+    let fields = Arc::clone(&table.index.view().fields);
+    let finish = |(request, partial)| aggs::finish(&fields, &request, partial, api.max_buckets);
+    let aggs = asked.zip(found.aggs.take()).map(finish).transpose()?;
+    let tops = std::mem::take(&mut found.facets).into_iter().zip(facets);
+    let facets = tops.map(|(facet, asked)| (asked.field, facet_dto(facet.top(asked.size)))).collect();
+    let response = SearchResponse { cursor: next, facets, aggs, ..respond(found, took_ms, coverage, &table) };
     if !partial && !response.missing_partitions.is_empty() {
         return Err(elsewhere(&response.missing_partitions));
     }
     Ok(Json(response))
+}
+
+/// Stops a search when it is dropped.
+pub(super) struct Waiting(pub(super) Stop);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.raise();
+    }
+}
+
+fn facet_dto(top: TopValues) -> FacetDto {
+    let values = top.values.into_iter().map(|(value, count)| FacetValueDto { value, count }).collect();
+    FacetDto { values, distinct: top.distinct, max_error: top.max_error }
 }
 
 /// The cursor of the page behind this one, if there may be one.
@@ -207,10 +275,31 @@ fn search_params(params: &mut Params, api: &ApiSettings) -> Result<(SearchReques
         after: None,
         fields: params.commas("fields")?,
         count: params.choice("count", &[("exact", Count::Exact), ("none", Count::None)])?.unwrap_or_default(),
+        facets: facet_requests(params.commas("facets")?.unwrap_or_default(), api.max_buckets)?,
+        aggs: params.json("aggs")?,
+        max_buckets: api.max_buckets,
         stale: false,
+        stop: Stop::default(),
     };
     let partial = params.choice("partial", &[("allow", true), ("refuse", false)])?.unwrap_or(true);
     Ok((request, partial))
+}
+
+fn facet_requests(words: Vec<String>, max: u32) -> Result<Vec<FacetRequest>, Problem> {
+    let mut seen = BTreeSet::new();
+    let mut all = Vec::with_capacity(words.len());
+    for word in words {
+        let expected = format!("fields, each once, with a number from 1 to {max} behind a colon");
+        let (field, size) = match word.split_once(':') {
+            None => (word.as_str(), Some(DEFAULT_SIZE)),
+            Some((field, size)) => (field, size.parse().ok().filter(|n| (1..=max as usize).contains(n))),
+        };
+        match size.filter(|_| !field.is_empty() && seen.insert(field.to_owned())) {
+            Some(size) => all.push(FacetRequest { field: field.to_owned(), size }),
+            None => return Err(Problem::parameter("facets", format_args!("found `{word}`"), expected)),
+        }
+    }
+    Ok(all)
 }
 
 fn sort_keys(words: Vec<String>) -> Result<Vec<SortKey>, Problem> {
@@ -235,7 +324,7 @@ fn sort_keys(words: Vec<String>) -> Result<Vec<SortKey>, Problem> {
 }
 
 /// The tasks that a search asks: all that are here, and it takes at least one.
-fn needed(table: &Table, partial: bool) -> Result<Vec<Arc<TaskView>>, Problem> {
+pub(super) fn needed(table: &Table, partial: bool) -> Result<Vec<Arc<TaskView>>, Problem> {
     let tasks = table.tasks();
     let missing = missing(table, &[]);
     if tasks.is_empty() || (!partial && !missing.is_empty()) {
@@ -244,7 +333,7 @@ fn needed(table: &Table, partial: bool) -> Result<Vec<Arc<TaskView>>, Problem> {
     Ok(tasks.values().cloned().collect())
 }
 
-fn elsewhere(missing: &[u32]) -> Problem {
+pub(super) fn elsewhere(missing: &[u32]) -> Problem {
     let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
     Problem::new(
         Reason::NoOwner,
@@ -256,7 +345,7 @@ fn elsewhere(missing: &[u32]) -> Problem {
 }
 
 /// The partitions without a task here, and those that did not answer.
-fn missing(table: &Table, silent: &[u32]) -> Vec<u32> {
+pub(super) fn missing(table: &Table, silent: &[u32]) -> Vec<u32> {
     let tasks = table.tasks();
     (0..table.partitions).filter(|p| !tasks.contains_key(p) || silent.contains(p)).collect()
 }
@@ -272,6 +361,8 @@ fn respond(found: SearchAnswer, took_ms: f64, mut coverage: Coverage, table: &Ta
     SearchResponse {
         hits: found.hits.into_iter().map(hit).collect(),
         total: found.total,
+        facets: BTreeMap::new(),
+        aggs: None,
         cursor: None,
         took_ms: (took_ms * 1e3).round() / 1e3,
         warnings: found.warnings,

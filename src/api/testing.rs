@@ -66,6 +66,7 @@ pub(crate) fn settings() -> Settings {
             max_in_flight: 512,
             max_hits: 1000,
             max_keys: 1000,
+            max_buckets: 1000,
             ingest: true,
             max_lag: seconds(10),
             search_threads: 2,

@@ -229,6 +229,7 @@ fn api(s: Section<'_>) -> ApiSettings {
         max_in_flight: s.or("max_in_flight", 512, whole(1..=65_536)),
         max_hits: s.or("max_hits", 1_000, whole(1..=100_000)),
         max_keys: s.or("max_keys", 1_000, whole(1..=100_000)),
+        max_buckets: s.or("max_buckets", 10_000, whole(1..=1_000_000)),
         ingest: s.or("ingest", true, switch),
         max_lag: s.or("max_lag", seconds(10), duration(millis(1)..=DAY * 365)),
         search_threads: s.or("search_threads", cores(), or_auto(cores(), whole(1..=1024))),

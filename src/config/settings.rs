@@ -181,6 +181,8 @@ pub struct ApiSettings {
     pub max_hits: usize,
     /// Most keys of one multi-get (default 1,000).
     pub max_keys: usize,
+    /// Most buckets of a search's aggregations, and most values of a facet (default 10,000).
+    pub max_buckets: u32,
     /// Whether `POST /v1/topics/{topic}/events` is allowed (default true).
     pub ingest: bool,
     /// Reads are refused as too stale beyond this lag unless `stale=allow` (default 10 s).

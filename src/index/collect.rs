@@ -15,6 +15,7 @@ use tantivy::{DocId, Score, SegmentReader};
 use super::after::After;
 use super::place::{Place, Rank, oriented, score_bits};
 use super::schema::{KEY, PARTITION};
+use super::stop::Stop;
 use super::view::strings;
 use crate::record::FieldType;
 
@@ -60,6 +61,9 @@ pub struct Matches {
     pub total: Option<u64>,
 }
 
+/// Documents between two looks at whether to stop.
+const LOOK_EVERY: u32 = 4096;
+
 /// Collects the first `limit` documents.
 pub(super) struct Top {
     pub(super) order: Ordering,
@@ -70,6 +74,7 @@ pub(super) struct Top {
     /// Whether matches are counted apart. Where the library passes over documents that cannot be among the first, as for one
     /// term, that and counting without scores take less than scoring every match.
     pub(super) count_apart: bool,
+    pub(super) stop: Stop,
 }
 
 impl Top {
@@ -358,7 +363,10 @@ impl Collector for Top {
         ord: u32,
         segment: &SegmentReader,
     ) -> tantivy::Result<<Segment as SegmentCollector>::Fruit> {
-        let mut found = Found { top: self, ord, segment, opened: None, total: None };
+        if self.stop.is_raised() {
+            return Ok(None);
+        }
+        let mut found = Found { top: self, ord, segment, opened: None, total: None, seen: 0, stopped: false };
         let alive = segment.alive_bitset();
         let lives = |doc| alive.is_none_or(|a| a.is_alive(doc));
         if self.may_prune() {
@@ -395,10 +403,21 @@ struct Found<'a> {
     opened: Option<tantivy::Result<Segment>>,
     /// Number of matches, if they were counted apart.
     total: Option<u64>,
+    /// Documents seen.
+    seen: u32,
+    /// Whether nobody waits any more: what is left is passed over.
+    stopped: bool,
 }
 
 impl Found<'_> {
     fn collect(&mut self, doc: DocId, score: Score) {
+        self.seen = self.seen.wrapping_add(1);
+        if self.seen.is_multiple_of(LOOK_EVERY) && self.top.stop.is_raised() {
+            self.stopped = true;
+        }
+        if self.stopped {
+            return;
+        }
         if let Ok(segment) = self.opened.get_or_insert_with(|| self.top.for_segment(self.ord, self.segment)) {
             segment.collect(doc, score);
         }
@@ -406,9 +425,10 @@ impl Found<'_> {
 
     fn threshold(&self) -> Score {
         match &self.opened {
+            // Nothing more is of use.
+            _ if self.stopped => Score::MAX,
             None => Score::MIN,
             Some(Ok(segment)) => segment.threshold(),
-            // Nothing more is of use.
             Some(Err(_)) => Score::MAX,
         }
     }

@@ -9,6 +9,7 @@ mod directory;
 mod document;
 mod durable;
 mod engine;
+mod facets;
 #[cfg(test)]
 mod hammer_tests;
 mod live;
@@ -18,6 +19,8 @@ mod place;
 mod queue;
 mod schema;
 mod slot;
+mod stop;
+mod summary;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -37,9 +40,12 @@ use parking_lot::Mutex;
 
 pub use collect::{Match, Matches, Ordering, Sort, SortBy};
 pub use document::{date, of_change as document_of};
+pub use facets::{FacetCounts, FacetValue};
 pub use mark::Mark;
 pub use place::{Place, Rank};
 pub use schema::{Fields, KEY, PARTITION, SCORE, Target};
+pub use stop::Stop;
+pub use summary::{Aggregator, Partial, Summed};
 pub use view::{ColumnValues, View};
 
 use crate::broker::Offset;

@@ -61,6 +61,9 @@ pub(crate) fn def() -> TableDef {
         field("title", FieldType::Text),
     ];
     fields.sort_by(|a, b| a.name.cmp(&b.name));
+    for field in &mut fields {
+        field.facet = !matches!(field.kind, FieldType::Text | FieldType::Json);
+    }
     TableDef {
         name: "products".to_owned(),
         key: KeyFrom::Path(Path::parse("sku")),

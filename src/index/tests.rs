@@ -27,7 +27,10 @@ fn count(index: &TableIndex, q: &str) -> u64 {
     let view = index.view();
     let query = parse::lenient(&view, q).expect("a query").query;
     assert!(query.downcast_ref::<EmptyQuery>().is_none(), "{q} was not understood");
-    view.search(query.as_ref(), super::Ordering::default(), None, 0, true).expect("an answer").total.expect("a count")
+    view.search(query.as_ref(), super::Ordering::default(), None, 0, true, &super::Stop::default())
+        .expect("an answer")
+        .total
+        .expect("a count")
 }
 
 /// Three products: partition 0 at changelog 3.

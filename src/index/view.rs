@@ -9,11 +9,13 @@ use tantivy::columnar::StrColumn;
 use tantivy::query::{Bm25StatisticsProvider, EnableScoring, Query, QueryParser, TermQuery};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::tokenizer::TextAnalyzer;
-use tantivy::{Index, IndexReader, ReloadPolicy, Searcher, SegmentReader, TantivyError, Term};
+use tantivy::{DateTime, Index, IndexReader, ReloadPolicy, Searcher, SegmentReader, TantivyError, Term};
 
 use super::collect::{Matches, Ordering, Top};
 use super::place::Place;
 use super::schema::{Fields, KEY, PARTITION, Target};
+use super::stop::Stop;
+use super::summary::{self, Aggregator, Summary, Summed};
 use super::{Covered, document};
 use crate::record::{FieldType, Value};
 use crate::{Error, Kind, Result};
@@ -115,9 +117,48 @@ impl View {
         after: Option<Place>,
         limit: usize,
         count: bool,
+        stop: &Stop,
     ) -> Result<Matches> {
         let count_apart = query.is::<TermQuery>();
-        self.collect(query, &Top { order, after, limit, count, count_apart }).map_err(|e| self.failed(e))
+        let top = Top { order, after, limit, count, count_apart, stop: stop.clone() };
+        let found = self.collect(query, &top).map_err(|e| self.failed(e))?;
+        self.unless_stopped(stop, found)
+    }
+
+    /// What the documents that match amount to: facets by column and type, and aggregations.
+    pub fn summarise(
+        &self,
+        query: &dyn Query,
+        facets: &[(String, FieldType)],
+        aggregator: Option<&Aggregator>,
+        stop: &Stop,
+    ) -> Result<Summed> {
+        let summary = Summary { facets, aggregator, stop };
+        let summed = self.collect(query, &summary).map_err(|e| summary::blame(e, |e| self.failed(e)))?;
+        self.unless_stopped(stop, summed?)
+    }
+
+    /// The first and the last moment in a column of dates, milliseconds; documents that are superseded may widen it.
+    pub fn dates(&self, column: &str) -> Result<Option<(i64, i64)>> {
+        let mut all: Option<(i64, i64)> = None;
+        for reader in &self.readers {
+            let found = reader.fast_fields().column_opt::<DateTime>(column).map_err(|e| self.failed(e))?;
+            if let Some(dates) = found.filter(|dates| dates.values.num_vals() > 0) {
+                let (low, high) =
+                    (dates.min_value().into_timestamp_millis(), dates.max_value().into_timestamp_millis());
+                let (least, most) = all.unwrap_or((low, high));
+                all = Some((least.min(low), most.max(high)));
+            }
+        }
+        Ok(all)
+    }
+
+    fn unless_stopped<T>(&self, stop: &Stop, found: T) -> Result<T> {
+        if stop.is_raised() {
+            return Err(Error::new(Kind::TimedOut, format!("a search of table {} was stopped", self.fields.def.name))
+                .advise("ask for less at a time, or raise api.timeout"));
+        }
+        Ok(found)
     }
 
     /// Hands the key of every document of a partition to `visit`, in no order; a key that has two documents comes twice.

@@ -30,6 +30,11 @@ impl Span {
     }
 }
 
+/// A moment as records show it: RFC 3339 in UTC; the number itself where a calendar has no such year.
+pub(super) fn text(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

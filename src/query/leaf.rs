@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::order::{check, order};
-use super::{Count, Hit, SearchAnswer, SearchRequest, Table, TaskPosition, parse};
+use super::{Count, Facet, Hit, SearchAnswer, SearchRequest, Table, TaskPosition, aggs, facets, parse};
 use crate::Result;
 use crate::broker::Offset;
 use crate::index::syntax::{AllQuery, BooleanQuery, Occur, Query};
@@ -39,6 +39,7 @@ fn find(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest, fetch: 
     if let Some(place) = &request.after {
         check(place, &order)?;
     }
+    let columns = facets::columns(&view.fields, &request.facets)?;
     let parsed = parse::lenient(view, request.q.as_deref().unwrap_or_default())?;
     let query = narrowed(view, addressed, parsed.query, &request.filter)?;
     let (mut hits, mut after) = (Vec::new(), request.after.clone());
@@ -46,7 +47,7 @@ fn find(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest, fetch: 
     loop {
         let wanted = request.limit - hits.len();
         let count = request.count == Count::Exact && total.is_none();
-        let matches = view.search(query.as_ref(), order.clone(), after, wanted, count)?;
+        let matches = view.search(query.as_ref(), order.clone(), after, wanted, count, &request.stop)?;
         total = total.or(matches.total);
         let found = matches.hits.len();
         after = matches.hits.last().map(|m| m.place.clone());
@@ -58,8 +59,15 @@ fn find(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest, fetch: 
             break;
         }
     }
-    let total = total.map(|t| t.saturating_sub(gone));
-    Ok(SearchAnswer { hits, total, warnings: parsed.warnings, ..SearchAnswer::default() })
+    let mut answer = SearchAnswer { hits, warnings: parsed.warnings, ..SearchAnswer::default() };
+    answer.total = total.map(|t| t.saturating_sub(gone));
+    if !columns.is_empty() || request.aggs.is_some() {
+        let (aggs, most) = (request.aggs.as_ref(), request.max_buckets);
+        let (counts, partial) = aggs::collect(view, query, &columns, aggs, most, &request.stop)?;
+        answer.facets = counts.into_iter().map(Facet::of).collect();
+        answer.aggs = partial;
+    }
+    Ok(answer)
 }
 
 /// Adds the filters, and the partitions where the index holds others too.
@@ -166,3 +174,7 @@ mod tests;
 #[cfg(test)]
 #[path = "paging_tests.rs"]
 mod paging_tests;
+
+#[cfg(test)]
+#[path = "summary_tests.rs"]
+mod summary_tests;

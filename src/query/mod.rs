@@ -1,14 +1,19 @@
 //! Queries over this instance's tasks (the leaf), and waiting for freshness. Routing to other instances builds on it.
 
+pub mod aggs;
 pub mod cursor;
 mod dates;
+pub mod facets;
 pub mod leaf;
 mod order;
 pub mod parse;
+pub mod scan;
 pub mod table;
 mod terms;
 
-pub use crate::index::Place;
+pub use crate::index::{Place, Stop};
+pub use aggs::AggPartial;
+pub use facets::{Facet, FacetRequest};
 pub use order::MOST_SORT_KEYS;
 pub use table::Table;
 
@@ -54,8 +59,16 @@ pub struct SearchRequest {
     pub fields: Option<Vec<String>>,
     /// Whether matches are counted.
     pub count: Count,
+    /// Facets to count, each over all matches.
+    pub facets: Vec<FacetRequest>,
+    /// Aggregations over all matches, in the syntax of Elasticsearch.
+    pub aggs: Option<serde_json::Value>,
+    /// Most buckets of the aggregations.
+    pub max_buckets: u32,
     /// Whether tasks answer, too, whose store or index is not caught up.
     pub stale: bool,
+    /// Stops the search when nobody waits for it any more.
+    pub stop: Stop,
 }
 
 /// One hit.
@@ -86,6 +99,10 @@ pub struct SearchAnswer {
     pub hits: Vec<Hit>,
     /// Number of matches, if counted.
     pub total: Option<u64>,
+    /// What is known of each facet, in the order asked.
+    pub facets: Vec<Facet>,
+    /// What the records contribute to the aggregations, if there are any: see [`aggs::finish`].
+    pub aggs: Option<AggPartial>,
     /// What the lenient parser had to pass over.
     pub warnings: Vec<String>,
     /// What the index covers, by partition.

@@ -143,6 +143,18 @@ impl Store {
         Ok(())
     }
 
+    /// As [`Store::scan`], for a few records: neighbours are not read ahead, and what is read stays in memory.
+    pub fn scan_some(&self, from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
+        let mode = IteratorMode::From(from, Direction::Forward);
+        for item in self.db.iterator_cf_opt(&self.family(RECORDS)?, ReadOptions::default(), mode) {
+            let (key, value) = item.map_err(|e| self.failed("scanning", e))?;
+            if !visit(&key, &value)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The rules by which records are due; none until [`Store::keep_due`] was called.
     pub(super) fn retention(&self) -> Option<&Retention> {
         self.retention.get()

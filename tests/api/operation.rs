@@ -24,6 +24,7 @@ fn the_description_lists_every_route_and_every_route_answers() {
         ("/v1/tables", vec!["get"]),
         ("/v1/tables/{table}", vec!["get"]),
         ("/v1/tables/{table}/records/{key}", vec!["get"]),
+        ("/v1/tables/{table}/records", vec!["get"]),
         ("/v1/tables/{table}/records/get", vec!["post"]),
         ("/v1/tables/{table}/search", vec!["get", "post"]),
         ("/v1/topics/{topic}/events", vec!["post"]),

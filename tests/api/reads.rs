@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::common::client::escape;
 use crate::face::{Face, keys, products};
 
 #[test]
@@ -193,4 +194,58 @@ fn malformed_words_still_answer_and_say_what_was_made_of_them() {
             "{q}: {answer}"
         );
     }
+}
+
+#[test]
+fn facets_and_aggregations_come_by_url_and_by_body() {
+    let face = Face::start();
+    let aggs = json!({"brands": {"terms": {"field": "brand"}, "aggs": {"sum": {"sum": {"field": "price"}}}}});
+    let by_url =
+        face.search(&format!("q=walnut%20OR%20lamp&limit=1&facets=brand:2&aggs={}", escape(&aggs.to_string())));
+    let body = json!({"q": "walnut OR lamp", "limit": 1, "facets": ["brand:2"], "aggs": aggs});
+    let by_body = face.client.post("/v1/tables/products/search", &body);
+    for answer in [&by_url, &by_body] {
+        let values = json!([{"value": "acme", "count": 2}, {"value": "lumen", "count": 1}]);
+        assert_eq!(answer["facets"], json!({"brand": {"values": values, "distinct": 3, "max_error": 0}}));
+        let acme = &answer["aggs"]["brands"]["buckets"][0];
+        assert_eq!(
+            (&acme["key"], &acme["doc_count"], &acme["sum"]["value"]),
+            (&json!("acme"), &json!(2), &json!(81.0))
+        );
+    }
+    assert!(face.search("q=walnut").get("facets").is_none(), "what was not asked for is not answered");
+    for (query, parameter) in
+        [("facets=title", "facets"), ("facets=brand:0", "facets"), ("aggs=%7B", "aggs"), ("aggs=5", "aggs")]
+    {
+        let (status, answer) = face.client.get_any(&format!("/v1/tables/products/search?{query}"));
+        assert_eq!((status, &answer["reason"]), (400, &json!("bad_request")), "{query}");
+        assert!(answer["detail"].as_str().unwrap().contains(parameter), "{query}: {answer}");
+    }
+}
+
+#[test]
+fn pages_follow_cursors_to_the_end() {
+    let face = Face::start();
+    for (query, wanted) in [("sort=-price", ["p1", "p2", "p3", "p 4/ü"]), ("sort=stock", ["p2", "p1", "p 4/ü", "p3"])]
+    {
+        let first = face.search(&format!("{query}&limit=3"));
+        assert_eq!(keys(&first), wanted[..3]);
+        let cursor = first["cursor"].as_str().unwrap();
+        let second = face.search(&format!("{query}&limit=3&cursor={cursor}"));
+        assert_eq!((keys(&second), &second["cursor"], &second["total"]), (vec![wanted[3]], &Value::Null, &json!(4)));
+        let (status, answer) = face.client.get_any(&format!("/v1/tables/products/search?sort=price&cursor={cursor}"));
+        assert_eq!((status, &answer["reason"]), (400, &json!("bad_request")));
+    }
+    let page = |query: &str| face.client.get(&format!("/v1/tables/products/records?{query}"));
+    let names = |answer: &Value| -> Vec<String> {
+        answer["records"].as_array().unwrap().iter().map(|r| r["key"].as_str().unwrap().to_owned()).collect()
+    };
+    let first = page("prefix=p&limit=2&fields=price");
+    assert_eq!(first["records"][0], json!({"key": "p 4/ü", "record": {"price": 9.5}}));
+    let second = page(&format!("prefix=p&limit=3&cursor={}", first["cursor"].as_str().unwrap()));
+    assert_eq!((names(&first), names(&second)), (vec!["p 4/ü".into(), "p1".into()], vec!["p2".into(), "p3".into()]));
+    assert_eq!((&second["cursor"], &second["missing_partitions"]), (&Value::Null, &json!([])));
+    assert_eq!(second["position"].as_object().unwrap().len(), 4);
+    assert_eq!(names(&page("prefix=p3")), ["p3"]);
+    assert_eq!(names(&page("prefix=nobody")), Vec::<String>::new());
 }

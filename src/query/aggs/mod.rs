@@ -1,0 +1,150 @@
+//! Aggregations in the syntax of Elasticsearch.
+//!
+//! `shape` turns a request into what the library takes, `calendar` makes months of ranges and ranges of months. A leaf collects
+//! [`AggPartial`]s, which are merged, and only then is the result made of them: an average of averages would be none.
+
+mod calendar;
+mod shape;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::parse;
+use crate::index::syntax::{BooleanQuery, Occur, Query};
+use crate::index::{Aggregator, FacetCounts, Fields, Partial, Stop, View};
+use crate::record::FieldType;
+use crate::{Error, Result};
+use shape::{Filtered, Level};
+
+/// What one leaf, or several that were merged, contribute to the aggregations of a search.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct AggPartial {
+    plain: Partial,
+    /// By the name of a `filter` or `filters` aggregation.
+    filtered: Vec<(String, Vec<FilteredPartial>)>,
+}
+
+/// One bucket of a `filter` or `filters` aggregation.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct FilteredPartial {
+    count: u64,
+    sub: AggPartial,
+}
+
+impl AggPartial {
+    /// Adds what another leaf contributes to the same request.
+    pub fn merge(&mut self, other: Self) -> Result<()> {
+        Aggregator::merge(&mut self.plain, other.plain)?;
+        for (name, buckets) in other.filtered {
+            match self.filtered.iter_mut().find(|(held, _)| *held == name) {
+                None => self.filtered.push((name, buckets)),
+                Some((_, held)) => {
+                    for (into, bucket) in held.iter_mut().zip(buckets) {
+                        into.count += bucket.count;
+                        into.sub.merge(bucket.sub)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes that an instance sends. They are not JSON: that has no form for infinite numbers.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        postcard::to_allocvec(self).map_err(|e| Error::internal("aggregations do not encode").because(e))
+    }
+
+    /// Reads what another instance of the same version has sent.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        postcard::from_bytes(bytes).map_err(|e| Error::internal("aggregations of another instance").because(e))
+    }
+}
+
+/// Collects the aggregations of `request` over the documents that match, and the facets given by column and type.
+pub(super) fn collect(
+    view: &View,
+    query: Box<dyn Query>,
+    facets: &[(String, FieldType)],
+    request: Option<&Value>,
+    max_buckets: u32,
+    stop: &Stop,
+) -> Result<(Vec<FacetCounts>, Option<AggPartial>)> {
+    let Some(request) = request else {
+        let summed = view.summarise(query.as_ref(), facets, None, stop)?;
+        return Ok((summed.facets, None));
+    };
+    let level = shape::level(&view.fields, request, max_buckets, &|column| view.dates(column))?;
+    let (_, facets, partial) = collect_level(view, query, facets, &level, max_buckets, stop)?;
+    Ok((facets, Some(partial)))
+}
+
+fn collect_level(
+    view: &View,
+    query: Box<dyn Query>,
+    facets: &[(String, FieldType)],
+    level: &Level,
+    max_buckets: u32,
+    stop: &Stop,
+) -> Result<(u64, Vec<FacetCounts>, AggPartial)> {
+    let aggregator = Aggregator::new(Value::Object(level.plain.clone()), max_buckets)?;
+    let summed = view.summarise(query.as_ref(), facets, Some(&aggregator), stop)?;
+    let mut partial = AggPartial { plain: summed.aggregations, filtered: Vec::new() };
+    for filtered in &level.filtered {
+        let bucket = |(_, text): &(String, String)| {
+            let filter = parse::strict(view, &format!("aggs.{}", filtered.name), text)?;
+            let both = vec![(Occur::Must, query.box_clone()), (Occur::Must, parse::unscored(filter))];
+            let narrowed = Box::new(BooleanQuery::new(both));
+            let (count, _, sub) = collect_level(view, narrowed, &[], &filtered.sub, max_buckets, stop)?;
+            Ok(FilteredPartial { count, sub })
+        };
+        let buckets = filtered.buckets.iter().map(bucket).collect::<Result<_>>()?;
+        partial.filtered.push((filtered.name.clone(), buckets));
+    }
+    Ok((summed.total, summed.facets, partial))
+}
+
+/// Makes the result of what the leaves contributed.
+pub fn finish(fields: &Fields, request: &Value, partial: AggPartial, max_buckets: u32) -> Result<Value> {
+    let level = shape::level(fields, request, max_buckets, &|_| Ok(None))?;
+    finish_level(&level, request, partial, max_buckets).map(Value::Object)
+}
+
+fn finish_level(
+    level: &Level,
+    request: &Value,
+    mut partial: AggPartial,
+    max_buckets: u32,
+) -> Result<Map<String, Value>> {
+    let aggregator = Aggregator::new(Value::Object(level.plain.clone()), max_buckets)?;
+    let mut result = match aggregator.finish(partial.plain)? {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    };
+    calendar::finish(request, &mut result);
+    for filtered in &level.filtered {
+        let found = partial.filtered.iter().position(|(name, _)| *name == filtered.name);
+        let buckets = found.map(|at| partial.filtered.swap_remove(at).1).unwrap_or_default();
+        result.insert(filtered.name.clone(), finish_filtered(filtered, request, buckets, max_buckets)?);
+    }
+    Ok(result)
+}
+
+fn finish_filtered(
+    filtered: &Filtered,
+    request: &Value,
+    mut buckets: Vec<FilteredPartial>,
+    max_buckets: u32,
+) -> Result<Value> {
+    buckets.resize_with(filtered.buckets.len(), FilteredPartial::default);
+    let sub_request = shape::subs(&request[&filtered.name]).cloned().unwrap_or_else(|| Value::Object(Map::new()));
+    let mut shown = Map::new();
+    for ((name, _), bucket) in filtered.buckets.iter().zip(buckets) {
+        let mut members = Map::from_iter([("doc_count".to_owned(), Value::from(bucket.count))]);
+        members.extend(finish_level(&filtered.sub, &sub_request, bucket.sub, max_buckets)?);
+        if filtered.single {
+            return Ok(Value::Object(members));
+        }
+        shown.insert(name.clone(), Value::Object(members));
+    }
+    Ok(Value::Object(Map::from_iter([("buckets".to_owned(), Value::Object(shown))])))
+}

@@ -1,0 +1,250 @@
+//! From a request to what the library takes: names of fields become columns, months become ranges, and filters are set apart,
+//! for each is a search of its own.
+
+use serde_json::{Map, Value, json};
+
+use super::calendar::{self, Unit};
+use crate::index::Fields;
+use crate::query::dates::Span;
+use crate::record::FieldType;
+use crate::{Error, Result};
+
+/// Most aggregations of a request, and how deep they may be nested.
+const MOST: usize = 100;
+const DEEPEST: usize = 10;
+/// Most filters of a request: each is a search of its own.
+const MOST_FILTERS: usize = 50;
+/// Terms that a segment counts for each bucket before it leaves any out.
+const SEGMENT_TERMS: u32 = 65_000;
+/// Nanoseconds of a millisecond: the library compares dates by the former.
+const NANOS: i64 = 1_000_000;
+
+/// Aggregations that need numbers.
+const OF_NUMBERS: &[&str] =
+    &["avg", "sum", "min", "max", "stats", "extended_stats", "percentiles", "histogram", "range", "date_histogram"];
+/// Aggregations of any column.
+const OF_ANY: &[&str] = &["terms", "multi_terms", "composite", "cardinality", "value_count"];
+
+/// One level of a request.
+#[derive(Debug, Default)]
+pub(super) struct Level {
+    /// What the library takes.
+    pub(super) plain: Map<String, Value>,
+    /// What is a search of its own.
+    pub(super) filtered: Vec<Filtered>,
+}
+
+/// A `filter` or `filters` aggregation.
+#[derive(Debug)]
+pub(super) struct Filtered {
+    pub(super) name: String,
+    /// Whether it is `filter`, which has one bucket without a name.
+    pub(super) single: bool,
+    /// Names and filters, in the grammar of `filter`.
+    pub(super) buckets: Vec<(String, String)>,
+    pub(super) sub: Level,
+}
+
+/// First and last moment of a column of dates, milliseconds.
+pub(super) type Dates<'a> = &'a dyn Fn(&str) -> Result<Option<(i64, i64)>>;
+
+struct Shaper<'a> {
+    fields: &'a Fields,
+    max_buckets: u32,
+    dates: Dates<'a>,
+    aggregations: usize,
+    filters: usize,
+}
+
+/// Reads a request.
+pub(super) fn level(fields: &Fields, request: &Value, max_buckets: u32, dates: Dates<'_>) -> Result<Level> {
+    Shaper { fields, max_buckets, dates, aggregations: 0, filters: 0 }.level(request, true, 0)
+}
+
+/// The aggregations below one.
+pub(super) fn subs(body: &Value) -> Option<&Value> {
+    body.get("aggs").or_else(|| body.get("aggregations"))
+}
+
+/// The kind of an aggregation and its parameters.
+pub(super) fn kind(body: &Value) -> Option<(&str, &Value)> {
+    let members = body.as_object()?.iter().map(|(name, value)| (name.as_str(), value));
+    let mut kinds = members.filter(|(name, _)| !matches!(*name, "aggs" | "aggregations" | "meta"));
+    kinds.next().filter(|_| kinds.next().is_none())
+}
+
+fn wrong(name: &str, what: impl std::fmt::Display) -> Error {
+    Error::bad_request(format!("aggs.{name}: {what}"))
+}
+
+impl Shaper<'_> {
+    fn level(&mut self, request: &Value, filters: bool, depth: usize) -> Result<Level> {
+        let members = request.as_object().ok_or_else(|| {
+            Error::bad_request("aggs: expected an object such as {\"brands\": {\"terms\": {\"field\": \"brand\"}}}")
+        })?;
+        if depth >= DEEPEST {
+            return Err(Error::bad_request(format!("aggs: expected at most {DEEPEST} levels")));
+        }
+        let mut level = Level::default();
+        for (name, body) in members {
+            self.aggregations += 1;
+            if self.aggregations > MOST {
+                return Err(Error::bad_request(format!("aggs: expected at most {MOST} aggregations")));
+            }
+            let (kind, parameters) = kind(body)
+                .ok_or_else(|| wrong(name, "expected one kind of aggregation, such as {\"terms\": {…}}, and aggs"))?;
+            let below = subs(body);
+            if matches!(kind, "filter" | "filters") {
+                if !filters {
+                    return Err(wrong(
+                        name,
+                        "filters stand at the top or in each other, not in buckets of another kind",
+                    ));
+                }
+                level.filtered.push(self.filtered(name, kind, parameters, below, depth)?);
+                continue;
+            }
+            let mut shaped = self.plain(name, kind, parameters)?;
+            if let Some(below) = below {
+                let below = self.level(below, false, depth + 1)?;
+                shaped.insert("aggs".to_owned(), Value::Object(below.plain));
+            }
+            level.plain.insert(name.clone(), Value::Object(shaped));
+        }
+        Ok(level)
+    }
+
+    fn filtered(
+        &mut self,
+        name: &str,
+        kind: &str,
+        of: &Value,
+        below: Option<&Value>,
+        depth: usize,
+    ) -> Result<Filtered> {
+        let single = kind == "filter";
+        let buckets = if single {
+            vec![(String::new(), filter_text(name, of)?)]
+        } else {
+            let named = of.get("filters").and_then(Value::as_object);
+            let named = named.ok_or_else(|| wrong(name, "expected {\"filters\": {\"a name\": \"a filter\", …}}"))?;
+            named.iter().map(|(n, f)| Ok((n.clone(), filter_text(name, f)?))).collect::<Result<_>>()?
+        };
+        self.filters += buckets.len();
+        if self.filters > MOST_FILTERS {
+            return Err(wrong(name, format_args!("expected at most {MOST_FILTERS} filters in all")));
+        }
+        let sub = below.map(|below| self.level(below, true, depth + 1)).transpose()?.unwrap_or_default();
+        Ok(Filtered { name: name.to_owned(), single, buckets, sub })
+    }
+
+    fn plain(&mut self, name: &str, kind: &str, parameters: &Value) -> Result<Map<String, Value>> {
+        let numbers = OF_NUMBERS.contains(&kind);
+        if !numbers && !OF_ANY.contains(&kind) {
+            let known: Vec<&str> = OF_NUMBERS.iter().chain(OF_ANY).copied().chain(["filter", "filters"]).collect();
+            return Err(wrong(name, format_args!("found {kind:?}, expected one of: {}", known.join(", "))));
+        }
+        let mut parameters = parameters.clone();
+        let types = self.columns(name, numbers, &mut parameters)?;
+        let Value::Object(mut parameters) = parameters else {
+            return Err(wrong(name, format_args!("{kind}: expected an object with \"field\"")));
+        };
+        let is_date = types.first() == Some(&FieldType::Date);
+        let mut kind = kind.to_owned();
+        match kind.as_str() {
+            "terms" if !["segment_size", "shard_size", "split_size"].iter().any(|n| parameters.contains_key(*n)) => {
+                parameters.insert("segment_size".to_owned(), SEGMENT_TERMS.into());
+            }
+            "range" if is_date => date_ranges(name, &mut parameters)?,
+            "date_histogram" if !is_date => return Err(wrong(name, "expected a field of type date")),
+            "date_histogram" => {
+                if let Some(unit) = calendar::interval(&mut parameters).map_err(|what| wrong(name, what))? {
+                    parameters = self.months(name, &parameters, unit)?;
+                    "range".clone_into(&mut kind);
+                }
+            }
+            _ => {}
+        }
+        Ok(Map::from_iter([(kind, Value::Object(parameters))]))
+    }
+
+    /// Puts columns in the place of the names of fields; their types.
+    fn columns(&self, name: &str, numbers: bool, parameters: &mut Value) -> Result<Vec<FieldType>> {
+        let mut types = Vec::new();
+        let members: Box<dyn Iterator<Item = (Option<&str>, &mut Value)>> = match parameters {
+            Value::Object(members) => Box::new(members.iter_mut().map(|(n, v)| (Some(n.as_str()), v))),
+            Value::Array(items) => Box::new(items.iter_mut().map(|v| (None, v))),
+            _ => return Ok(types),
+        };
+        for (member, value) in members {
+            match (member, &value) {
+                (Some("field"), Value::String(field)) => {
+                    let (column, kind) = self.column(name, field, numbers)?;
+                    *value = column.into();
+                    types.push(kind);
+                }
+                _ => types.extend(self.columns(name, numbers, value)?),
+            }
+        }
+        Ok(types)
+    }
+
+    fn column(&self, name: &str, field: &str, numbers: bool) -> Result<(String, FieldType)> {
+        let Some(target) = self.fields.resolve(field).filter(|target| target.column) else {
+            let known = self.fields.sortable_names();
+            let known: Vec<&str> = known.iter().map(String::as_str).filter(|n| *n != crate::index::SCORE).collect();
+            return Err(wrong(
+                name,
+                format_args!("field {field:?} is not known or has no column, expected one of: {}", known.join(", ")),
+            ));
+        };
+        if numbers && matches!(target.kind, FieldType::Text | FieldType::Keyword | FieldType::Boolean) {
+            return Err(wrong(name, format_args!("field {field:?} has no numbers")));
+        }
+        Ok((target.path, target.kind))
+    }
+
+    /// Ranges that stand for the units of a calendar.
+    fn months(&self, name: &str, parameters: &Map<String, Value>, unit: Unit) -> Result<Map<String, Value>> {
+        let column = parameters.get("field").and_then(Value::as_str).unwrap_or_default();
+        let span = (self.dates)(column)?.unwrap_or((0, 0));
+        let starts = calendar::starts(unit, span, self.max_buckets as usize)
+            .ok_or_else(|| wrong(name, format_args!("expected at most {} buckets", self.max_buckets)))?;
+        let range = |w: &[i64]| json!({"from": nanos(w[0]), "to": nanos(w[1])});
+        let ranges: Vec<Value> = starts.windows(2).map(range).collect();
+        Ok(Map::from_iter([("field".to_owned(), column.into()), ("ranges".to_owned(), ranges.into())]))
+    }
+}
+
+/// Nanoseconds as the library takes them.
+fn nanos(ms: i64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "whole days have few digits in binary")]
+    let nanos = ms.saturating_mul(NANOS) as f64;
+    nanos
+}
+
+/// A filter in the grammar of `filter`, bare or as `query_string`.
+fn filter_text(name: &str, filter: &Value) -> Result<String> {
+    let bare = filter.as_str().or_else(|| filter.pointer("/query_string/query").and_then(Value::as_str));
+    bare.map(str::to_owned).ok_or_else(|| {
+        wrong(
+            name,
+            "expected a filter as text, such as \"brand:acme\", or {\"query_string\": {\"query\": \"brand:acme\"}}",
+        )
+    })
+}
+
+/// Brings the bounds of ranges of dates, milliseconds or texts, to nanoseconds.
+fn date_ranges(name: &str, parameters: &mut Map<String, Value>) -> Result<()> {
+    let ranges = parameters.get_mut("ranges").and_then(Value::as_array_mut);
+    for range in ranges.into_iter().flatten() {
+        for bound in ["from", "to"] {
+            let Some(value) = range.get_mut(bound) else { continue };
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let span = Span::parse(&text);
+            let span = span.ok_or_else(|| wrong(name, format_args!("{bound}: expected a date, found {text:?}")))?;
+            *value = nanos(span.start).into();
+        }
+    }
+    Ok(())
+}
