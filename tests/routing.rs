@@ -4,5 +4,7 @@
 mod common;
 #[path = "routing/discovery.rs"]
 mod discovery;
+#[path = "routing/keys.rs"]
+mod keys;
 #[path = "routing/scene.rs"]
 mod scene;

@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 use super::ApiState;
 use super::ingest::TopicReaders;
@@ -25,6 +26,9 @@ const LOOKUPS_PER_THREAD: usize = 4;
 /// Appends at a time; they wait for the broker.
 const APPENDS: usize = 16;
 
+/// Requests to other instances at a time, for each request that may be worked on.
+const ASKED_AT_ONCE: usize = 4;
+
 /// What every handler shares.
 #[derive(Clone)]
 pub(crate) struct Context(Arc<Inner>);
@@ -35,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) searches: Pool,
     pub(crate) lookups: Pool,
     pub(crate) appends: Pool,
+    /// Places for requests to other instances.
+    pub(crate) asking: Semaphore,
     pub(crate) topics: BTreeMap<String, TopicReaders>,
     description: serde_json::Value,
 }
@@ -57,6 +63,7 @@ impl Context {
             searches: Pool::new("search pool", threads, threads * QUEUE_PER_THREAD, wait),
             lookups: Pool::new("lookup pool", threads * LOOKUPS_PER_THREAD, api.max_in_flight, wait),
             appends: Pool::new("append pool", APPENDS, api.max_in_flight, wait),
+            asking: Semaphore::new(api.max_in_flight.saturating_mul(ASKED_AT_ONCE).min(Semaphore::MAX_PERMITS)),
             topics: TopicReaders::by_topic(&state.tables),
             // Serialising a description that was built from types cannot fail.
             description: serde_json::to_value(description).unwrap_or_default(),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::params::Params;
@@ -24,7 +25,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const MAX_DEMANDS: usize = 256;
 
 /// What an event must be before the read may go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stage {
     /// In the store, for reads by key.
     Applied,
@@ -49,7 +50,7 @@ impl Stage {
 }
 
 /// What a read demands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Freshness {
     /// Events that must be covered.
     pub(crate) at_least: Vec<AtLeast>,
@@ -76,6 +77,17 @@ impl Freshness {
         let at_least = texts.iter().map(|t| parse_at_least(t)).collect::<Result<_, _>>()?;
         let allow_stale = params.choice("stale", &[("allow", true), ("refuse", false)])?.unwrap_or(false);
         Ok(Self { at_least, allow_stale, ..Self::timeout_only(params, longest)? })
+    }
+
+    /// The demands on these partitions only.
+    pub(crate) fn of(&self, partitions: &[u32]) -> Self {
+        let here = self.at_least.iter().filter(|d| partitions.contains(&d.partition));
+        Self { at_least: here.cloned().collect(), ..*self }
+    }
+
+    /// The longest that it may wait for events.
+    pub(crate) fn patience(&self) -> Duration {
+        if self.at_least.is_empty() { Duration::ZERO } else { self.timeout }
     }
 
     /// Refuses demands that the table can never cover.

@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::context::{At, Context, Payload};
-use super::freshness::{self, Freshness, Stage};
+use super::freshness::{Freshness, Stage};
 use super::openapi::Problems;
 use super::params::Params;
+use super::peer;
 use super::problem::{Problem, Reason};
 use crate::broker::{NewRecord, Offset};
 use crate::query::{AtLeast, Table};
@@ -122,7 +123,7 @@ pub(crate) async fn append(
     if let Wait::Until(stage) = wait {
         let demands = demands(&topic, &appended);
         for table in &readers.tables {
-            freshness::wait(table, &demands, stage, freshness.timeout)
+            peer::wait_anywhere(&ctx, table, &demands, stage, freshness.timeout)
                 .await
                 .map_err(|late| late.with_members(&answer))?;
         }

@@ -20,6 +20,7 @@ use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, 
 use tower_http::trace::TraceLayer;
 
 use super::context::too_large;
+use super::peer;
 use super::problem::{Problem, Reason};
 use crate::cluster::HEARTBEAT;
 use crate::config::ApiSettings;
@@ -29,6 +30,8 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// Bodies of so many times `api.max_body` are held at a time, over all requests.
 const BODIES: usize = 8;
+/// Requests of other instances that are worked on at a time, for each of `api.max_in_flight`.
+const PEERS: usize = 4;
 /// Bodies are counted in units of so many bytes, for semaphores count to 2^32 only.
 const BODY_UNIT: u64 = 1024;
 
@@ -76,6 +79,8 @@ impl MakeRequestId for RequestIds {
 /// Limits over all requests.
 struct Limits {
     in_flight: Semaphore,
+    /// For requests of other instances: two instances that are full of requests to each other must not wait for ever.
+    of_peers: Semaphore,
     max_in_flight: usize,
     bodies: Semaphore,
     max_body: u64,
@@ -87,6 +92,7 @@ impl Limits {
         let units = usize::try_from(api.max_body.div_ceil(BODY_UNIT)).unwrap_or(usize::MAX);
         Self {
             in_flight: Semaphore::new(api.max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
+            of_peers: Semaphore::new(api.max_in_flight.saturating_mul(PEERS).clamp(1, Semaphore::MAX_PERMITS)),
             max_in_flight: api.max_in_flight,
             bodies: Semaphore::new(units.max(1).saturating_mul(BODIES).min(Semaphore::MAX_PERMITS)),
             max_body: api.max_body,
@@ -115,7 +121,8 @@ fn is_exempt(path: &str) -> bool {
 /// Limits number, bytes and time of requests.
 async fn limit(State(limits): State<Arc<Limits>>, request: Request, next: Next) -> Response {
     let counted = !is_exempt(request.uri().path());
-    let place = if counted { limits.in_flight.try_acquire().ok() } else { None };
+    let places = if request.uri().path().starts_with(peer::PREFIX) { &limits.of_peers } else { &limits.in_flight };
+    let place = if counted { places.try_acquire().ok() } else { None };
     if counted && place.is_none() {
         return busy(&format!("{} requests are being answered already", limits.max_in_flight));
     }

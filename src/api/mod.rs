@@ -13,6 +13,7 @@ mod layers;
 mod openapi;
 mod operation;
 mod params;
+mod peer;
 mod pool;
 mod position;
 mod problem;

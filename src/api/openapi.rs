@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::context::Context;
 use super::params::Params;
 use super::problem::{Problem, ProblemBody, Reason};
-use super::{cluster, ingest, operation, quarantine, records, scan, search, status, tables};
+use super::{cluster, ingest, operation, peer, quarantine, records, scan, search, status, tables};
 use crate::cluster::HEARTBEAT;
 
 /// The frame that the handlers' descriptions are put into.
@@ -76,6 +76,8 @@ pub(crate) fn routes() -> (axum::Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(status::status))
         .routes(routes!(cluster::cluster))
         .route(HEARTBEAT, axum::routing::get(cluster::heartbeat))
+        .route(peer::RECORDS, axum::routing::post(peer::records))
+        .route(peer::WAIT, axum::routing::post(peer::wait))
         .routes(routes!(operation::live))
         .routes(routes!(operation::ready))
         .routes(routes!(operation::metrics))

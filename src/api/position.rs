@@ -1,9 +1,10 @@
 //! What an answer says about itself: who gave it, in which role, and which events it covers.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::freshness::{lag_events, lag_ms};
@@ -12,7 +13,7 @@ use crate::task::{Role, TaskView};
 
 /// Positions by partition, then topic. Each is `topic:partition:offset` of the last event that is covered, so that it can be
 /// passed as `at_least`; topics of which nothing is covered yet are left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"0": {"catalog": "catalog:0:4711", "prices": "prices:0:815"}}))]
 pub(crate) struct Positions(pub(crate) BTreeMap<u32, BTreeMap<String, String>>);
 
@@ -30,14 +31,14 @@ pub(crate) fn last_events(partition: u32, sources: &BTreeMap<Arc<str>, Offset>) 
 }
 
 /// What every answer to a read carries.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Coverage {
-    /// Instance that answered.
+    /// Instance that answered; where several did, the one that was asked.
     #[schema(example = "keld-0")]
     pub(crate) served_by: String,
     /// `active`, `standby`, or `mixed` where several partitions answered in different roles.
-    #[schema(example = "active")]
-    pub(crate) role: &'static str,
+    #[schema(example = "active", value_type = String)]
+    pub(crate) role: Cow<'static, str>,
     /// What the answer covers at least: for reads by key what is applied, for searches what is visible.
     pub(crate) position: Positions,
     /// Unread events of the partitions that answered.
@@ -56,18 +57,39 @@ impl Coverage {
         coverage
     }
 
+    /// Of an answer that several instances gave together; `instance` put it together.
+    pub(crate) fn together(instance: &str, parts: Vec<Self>) -> Self {
+        let mut parts = parts.into_iter();
+        let Some(mut all) = parts.next() else { return Self::of(instance, &[]) };
+        for part in parts {
+            if part.served_by != all.served_by {
+                instance.clone_into(&mut all.served_by);
+            }
+            if part.role != all.role {
+                all.role = MIXED.into();
+            }
+            all.position.0.extend(part.position.0);
+            all.lag += part.lag;
+            all.lag_ms = all.lag_ms.max(part.lag_ms);
+        }
+        all
+    }
+
     /// All but the positions.
     pub(crate) fn of(instance: &str, views: &[Arc<TaskView>]) -> Self {
         let now = crate::clock::now_ms();
         Self {
             served_by: instance.to_owned(),
-            role: role_of(views),
+            role: role_of(views).into(),
             position: Positions::default(),
             lag: views.iter().map(|v| lag_events(v)).sum(),
             lag_ms: views.iter().map(|v| lag_ms(v, now)).max().unwrap_or(0),
         }
     }
 }
+
+/// Several tasks in different roles.
+const MIXED: &str = "mixed";
 
 /// A role as one word.
 pub(crate) const fn role_word(role: Role) -> &'static str {
@@ -82,7 +104,7 @@ fn role_of(views: &[Arc<TaskView>]) -> &'static str {
     match standby {
         0 => role_word(Role::Active),
         n if n == views.len() => role_word(Role::Standby),
-        _ => "mixed",
+        _ => MIXED,
     }
 }
 
@@ -99,6 +121,24 @@ mod tests {
         let json = serde_json::to_value(&coverage).unwrap();
         assert_eq!(json["position"], serde_json::json!({"2": {"a": "a:2:41", "c": "c:2:0"}}));
         assert_eq!((&json["served_by"], &json["role"], &json["lag"]), (&"keld-7".into(), &"active".into(), &7.into()));
+    }
+
+    #[test]
+    fn coverages_of_several_instances_add_up() {
+        let part = |instance: &str, partition, role, lag, behind| {
+            let view = TaskView::new("t".into(), partition, role);
+            view.advance(|p| p.applied = BTreeMap::from([("a".into(), 5)]));
+            view.set_lag(BTreeMap::from([("a".into(), lag)]));
+            Coverage { lag_ms: behind, ..Coverage::applied(instance, &[view]) }
+        };
+        let all = Coverage::together(
+            "keld-0",
+            vec![part("keld-1", 0, Role::Active, 2, 30), part("keld-2", 3, Role::Standby, 5, 10)],
+        );
+        assert_eq!((all.served_by.as_str(), &*all.role, all.lag, all.lag_ms), ("keld-0", "mixed", 7, 30));
+        assert_eq!(all.position.0.keys().collect::<Vec<_>>(), [&0, &3]);
+        let one = Coverage::together("keld-0", vec![part("keld-1", 0, Role::Standby, 0, 0)]);
+        assert_eq!((one.served_by.as_str(), &*one.role), ("keld-1", "standby"));
     }
 
     #[test]

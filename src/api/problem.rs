@@ -113,6 +113,34 @@ impl Reason {
         }
     }
 
+    /// Whether another replica of the partition may answer where one gave this reason.
+    pub(crate) const fn may_differ_elsewhere(self) -> bool {
+        match self {
+            Reason::TooManyRequests
+            | Reason::Internal
+            | Reason::Storage
+            | Reason::TooStale
+            | Reason::Restoring
+            | Reason::NoOwner
+            | Reason::Releasing
+            | Reason::Stopped
+            | Reason::BrokerAway
+            | Reason::NotReady => true,
+            Reason::BadRequest
+            | Reason::BadEvents
+            | Reason::Forbidden
+            | Reason::NoSuchRoute
+            | Reason::NoSuchTable
+            | Reason::NoSuchRecord
+            | Reason::NoSuchTopic
+            | Reason::NoSuchEntry
+            | Reason::MethodNotAllowed
+            | Reason::TooLarge
+            | Reason::FreshnessTimeout
+            | Reason::Timeout => false,
+        }
+    }
+
     /// The code in `reason` and at the end of `type`.
     pub(crate) const fn code(self) -> &'static str {
         self.facts().0
@@ -207,6 +235,29 @@ impl Problem {
         self
     }
 
+    /// Why.
+    pub(crate) fn reason(&self) -> Reason {
+        self.0.reason
+    }
+
+    /// What another instance answered; `None` where that is no problem.
+    pub(crate) fn read(body: &[u8]) -> Option<Self> {
+        let mut members: Map<String, Value> = serde_json::from_slice(body).ok()?;
+        let mut text = |name: &str| match members.remove(name) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        };
+        let code = text("reason")?;
+        let reason = Reason::ALL.into_iter().find(|r| r.code() == code)?;
+        let mut problem = Self::new(reason, text("detail")?, text("advice")?);
+        for known in ["type", "title", "status"] {
+            members.remove(known);
+        }
+        problem.0.retry_after_s = members.remove("retry_after_s").and_then(|s| s.as_u64());
+        problem.0.more = members;
+        Some(problem)
+    }
+
     /// The body, for looking at it.
     #[cfg(test)]
     pub(crate) fn body(&self) -> &ProblemBody {
@@ -284,6 +335,15 @@ mod tests {
                 "detail": "at 40 %", "reason": "restoring", "advice": "wait", "retry_after_s": 7, "percent": 40
             })
         );
+    }
+
+    #[test]
+    fn a_problem_survives_the_way_from_another_instance() {
+        let problem = Problem::new(Reason::Restoring, "at 40 %", "wait").retry_after(7).with("percent", 40);
+        let sent = serde_json::to_vec(problem.body()).unwrap();
+        let read = Problem::read(&sent).unwrap();
+        assert_eq!(serde_json::to_value(read.body()).unwrap(), serde_json::to_value(problem.body()).unwrap());
+        assert!(Problem::read(b"<html>").is_none() && Problem::read(b"{}").is_none());
     }
 
     #[test]

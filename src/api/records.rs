@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::context::{At, BodyParams, Context};
@@ -14,10 +15,11 @@ use super::explain::ExplainDto;
 use super::freshness::{self, Freshness, Stage};
 use super::openapi::Problems;
 use super::params::Params;
+use super::peer;
 use super::position::Coverage;
 use super::problem::{Problem, Reason};
 use crate::query::Table;
-use crate::record::explain::{Explanation, explain};
+use crate::record::explain::explain;
 use crate::record::{Shown, codec};
 use crate::store::Store;
 use crate::task::TaskView;
@@ -72,10 +74,11 @@ pub(crate) struct RecordAnswer {
     key: String,
     /// The current record.
     #[schema(value_type = Object)]
-    record: Shown,
+    record: Written<Shown>,
     /// Why it is what it is, where `explain=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    explain: Option<ExplainDto>,
+    #[schema(value_type = Option<ExplainDto>)]
+    explain: Option<Written<ExplainDto>>,
     #[serde(flatten)]
     coverage: Coverage,
 }
@@ -98,7 +101,7 @@ pub(crate) struct RecordEntry {
     key: String,
     /// The current record; null if there is none.
     #[schema(value_type = Option<Object>)]
-    record: Option<Shown>,
+    record: Option<Written<Shown>>,
 }
 
 /// Reads one record
@@ -138,7 +141,6 @@ async fn get_one(ctx: &Context, name: &str, key: String, mut params: Params) -> 
     freshness.check(&table)?;
     let (coverage, mut found) = read(ctx, table, vec![key.clone()], Wanted { fields, explain }, freshness).await?;
     let Found { record, explain } = found.pop().unwrap_or_default();
-    let explain = explain.map(ExplainDto::from);
     match record {
         Some(record) => Ok(Json(RecordAnswer { key, record, explain, coverage })),
         None => Err(Problem::new(
@@ -196,22 +198,47 @@ fn keys_param(params: &mut Params, max: usize) -> Result<Vec<String>, Problem> {
 }
 
 /// What of a record is wanted.
-struct Wanted {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Wanted {
     /// Members; all by default.
     fields: Option<Vec<String>>,
     explain: bool,
 }
 
 /// What there is of one key.
-#[derive(Debug, Default)]
-struct Found {
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Found {
     /// What is shown, if anything.
-    record: Option<Shown>,
+    record: Option<Written<Shown>>,
     /// Why, where wanted and something is kept, be it a tombstone.
-    explain: Option<Explanation>,
+    explain: Option<Written<ExplainDto>>,
 }
 
-/// The records of `keys`, in order, and what the answer covers.
+impl Found {
+    /// As another instance wrote it.
+    pub(crate) fn raw(record: Option<Box<RawValue>>, explain: Option<Box<RawValue>>) -> Self {
+        Self { record: record.map(Written::There), explain: explain.map(Written::There) }
+    }
+
+    /// Takes what another partition has, unless there is a record already.
+    pub(crate) fn take_first(&mut self, other: Self) {
+        if self.record.is_none() && (other.record.is_some() || self.explain.is_none()) {
+            *self = other;
+        }
+    }
+}
+
+/// What is to be written as JSON, or is it already.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Written<T> {
+    /// From here.
+    Here(T),
+    /// As another instance wrote it.
+    There(Box<RawValue>),
+}
+
+/// The records of `keys`, in order, and what the answer covers, wherever they are.
 async fn read(
     ctx: &Context,
     table: Arc<Table>,
@@ -219,8 +246,23 @@ async fn read(
     wanted: Wanted,
     freshness: Freshness,
 ) -> Result<(Coverage, Vec<Found>), Problem> {
-    let max_lag = ctx.state.settings.api.max_lag;
     let partitions = partitions_of(&table, &keys);
+    if ctx.state.cluster.members().is_alone() {
+        return read_here(ctx, table, partitions, keys, wanted, freshness).await;
+    }
+    peer::records_anywhere(ctx, &table, partitions, keys, wanted, freshness).await
+}
+
+/// As [`read`], from these partitions, by the tasks of this instance alone.
+pub(crate) async fn read_here(
+    ctx: &Context,
+    table: Arc<Table>,
+    partitions: Vec<u32>,
+    keys: Vec<String>,
+    wanted: Wanted,
+    freshness: Freshness,
+) -> Result<(Coverage, Vec<Found>), Problem> {
+    let max_lag = ctx.state.settings.api.max_lag;
     let needed = || partitions.iter().map(|p| table.task(*p).ok_or_else(|| freshness::no_owner(*p))).collect();
     let views = freshness::admit(&table, &freshness, Stage::Applied, max_lag, needed).await?;
     let coverage = Coverage::applied(ctx.instance(), &views);
@@ -273,9 +315,9 @@ fn fetch(
                 let record = codec::decode(&bytes)?;
                 let shown = Shown::of(&table.def, keys[*i].as_bytes(), &record, wanted.fields.as_deref());
                 if wanted.explain && (shown.is_some() || all[*i].explain.is_none()) {
-                    all[*i].explain = Some(explain(&table.def, keys[*i].as_bytes(), &record));
+                    all[*i].explain = Some(Written::Here(explain(&table.def, keys[*i].as_bytes(), &record).into()));
                 }
-                all[*i].record = shown;
+                all[*i].record = shown.map(Written::Here);
             }
         }
     }

@@ -24,19 +24,22 @@ pub struct Member {
 #[derive(Clone, Debug, Default)]
 pub struct Members {
     others: Vec<Member>,
-    /// (table, partition) → (index of the member, index of its task).
-    hosts: HashMap<(Arc<str>, u32), Vec<(usize, usize)>>,
+    /// By table and partition: index of the member, index of its task.
+    hosts: HashMap<String, HashMap<u32, Vec<(usize, usize)>>>,
 }
 
 impl Members {
     /// A picture of these instances.
     pub fn new(others: Vec<Member>) -> Self {
-        let mut names: HashMap<&str, Arc<str>> = HashMap::new();
-        let mut hosts: HashMap<(Arc<str>, u32), Vec<(usize, usize)>> = HashMap::new();
+        let mut hosts: HashMap<String, HashMap<u32, Vec<(usize, usize)>>> = HashMap::new();
         for (i, member) in others.iter().enumerate() {
             for (j, task) in member.said.tasks.iter().enumerate() {
-                let name = names.entry(&task.table).or_insert_with(|| task.table.as_str().into());
-                hosts.entry((name.clone(), task.partition)).or_default().push((i, j));
+                if !hosts.contains_key(&task.table) {
+                    hosts.insert(task.table.clone(), HashMap::new());
+                }
+                if let Some(table) = hosts.get_mut(&task.table) {
+                    table.entry(task.partition).or_default().push((i, j));
+                }
             }
         }
         Self { others, hosts }
@@ -53,8 +56,18 @@ impl Members {
     }
 
     /// The other instances that have a task, and what they say of it.
-    pub fn hosts(&self, table: &Arc<str>, partition: u32) -> impl Iterator<Item = (&Member, &Hosted)> {
-        let found = self.hosts.get(&(table.clone(), partition)).map_or(&[] as &[_], Vec::as_slice);
+    pub fn hosts(&self, table: &str, partition: u32) -> impl Iterator<Item = (&Member, &Hosted)> {
+        let found = self.hosts.get(table).and_then(|t| t.get(&partition)).map_or(&[] as &[_], Vec::as_slice);
         found.iter().map(|(i, j)| (&self.others[*i], &self.others[*i].said.tasks[*j]))
+    }
+
+    /// Whether the instance at this address answers heartbeats.
+    pub fn is_alive(&self, url: &str) -> bool {
+        self.others.iter().any(|m| m.alive && &*m.url == url)
+    }
+
+    /// Name of the instance at this address, else the address.
+    pub fn name<'a>(&'a self, url: &'a str) -> &'a str {
+        self.others.iter().find(|m| &*m.url == url).map_or(url, |m| &m.said.instance)
     }
 }

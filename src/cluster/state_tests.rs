@@ -143,7 +143,7 @@ fn hosts_of_a_task_are_found_by_table_and_partition() {
     state.heard(A, beat("keld-1", "i1", &[0, 2]));
     state.heard(B, beat("keld-2", "i2", &[2]));
     let members = state.members();
-    let hosts = |table: &str, p| members.hosts(&table.into(), p).map(|(m, _)| m.url.to_string()).collect::<Vec<_>>();
+    let hosts = |table: &str, p| members.hosts(table, p).map(|(m, _)| m.url.to_string()).collect::<Vec<_>>();
     assert_eq!(hosts("t", 0), [A]);
     assert_eq!(hosts("t", 2), [A, B]);
     assert!(hosts("t", 1).is_empty() && hosts("u", 0).is_empty());

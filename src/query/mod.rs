@@ -7,6 +7,8 @@ pub mod facets;
 pub mod leaf;
 mod order;
 pub mod parse;
+pub mod root;
+pub mod route;
 pub mod scan;
 pub mod table;
 mod terms;
@@ -19,6 +21,8 @@ pub use table::Table;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::broker::Offset;
 use crate::record::Shown;
@@ -114,7 +118,7 @@ pub struct SearchAnswer {
 }
 
 /// A demand for freshness: the event at this offset must be covered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AtLeast {
     /// Source topic.
     pub topic: String,

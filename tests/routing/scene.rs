@@ -66,3 +66,24 @@ pub(crate) fn settled(
         (whole && everybody && seen.iter().all(|s| s == first)).then(|| first.clone())
     })
 }
+
+/// Waits until the cluster, as an instance sees it, has applied and shows everything up to `ends`.
+pub(crate) fn caught_up(instance: &Instance, ends: &BTreeMap<(String, u32), i64>) {
+    wait_for("catching up", || {
+        let seen = cluster(instance);
+        let tasks: Vec<&Value> =
+            seen["instances"].as_object().unwrap().values().flat_map(|i| i["tasks"].as_array().unwrap()).collect();
+        let next = |task: &Value, which: &str, topic: &str| {
+            task[which][topic].as_str().map_or(0, |s| s.rsplit(':').next().unwrap().parse::<i64>().unwrap() + 1)
+        };
+        let reached = |(topic, partition): &(String, u32), end: i64| {
+            tasks.iter().any(|t| {
+                t["partition"] == *partition
+                    && t["role"] == "active"
+                    && next(t, "applied", topic) >= end
+                    && next(t, "visible", topic) >= end
+            })
+        };
+        ends.iter().all(|(place, end)| reached(place, *end)).then_some(())
+    });
+}
