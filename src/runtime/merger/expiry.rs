@@ -130,7 +130,9 @@ impl Merger {
             for due in merges.tasks.get(partition).iter().flat_map(|batch| &batch.due).filter(|due| due.entered) {
                 time.agenda.enter(seq, due.at);
             }
-            let Some(watermark) = time.watermark.reached() else { continue };
+            let reached = time.watermark.reached();
+            // While time is not known nothing is due, but what is on its way arrives.
+            let watermark = reached.unwrap_or(i64::MIN);
             if let (Some(from), Some(store)) = (time.agenda.look(watermark, applied), self.stores.get(partition)) {
                 let page = store.due(from, watermark, STEP)?;
                 let step = Step { retention: &retention, partition: *partition, store, watermark, seq };
@@ -143,7 +145,7 @@ impl Merger {
                 }
             }
             if let Some(batch) = merges.tasks.get_mut(partition) {
-                batch.watermark = Some(watermark);
+                batch.watermark = reached;
             }
         }
         Ok(())
