@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use keld::config::{self, BrokerKind, Settings};
 use keld::record::definition::name_id;
-use keld::record::{BeyondHorizon, Dynamic, FieldType, KeyFrom, Retention, Strategy, Ttl, TtlFrom, Value, VersionFrom};
+use keld::record::{
+    BeyondHorizon, Dynamic, FieldType, Grams, KeyFrom, Language, Retention, StopWords, Strategy, Ttl, TtlFrom, Value,
+    VersionFrom,
+};
 
 const SMALL: &str = r#"application = "shop"
 [tables.products]
@@ -432,6 +435,7 @@ fn the_reference_documents_every_setting() {
         ("tables.products", "tables.products"),
         ("tables.products.sources.catalog", "tables.products.sources.catalog"),
         ("tables.products.fields.title", "tables.products.fields.t"),
+        ("tables.products.fields.title.analysis", "tables.products.fields.title."),
         ("tables.products.derived.label", "tables.products.derived.label"),
     ];
     let mut checked = 0;
@@ -627,5 +631,31 @@ more = { type = "text", expr = "title +", path = "x" }"#,
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for (line, (start, part)) in found.iter().zip(expected) {
         assert!(line.contains(start) && line.contains(part), "{line}\n  lacks {start} … {part}");
+    }
+}
+
+#[test]
+fn texts_are_analysed_as_their_fields_say() {
+    let analysis = "body = { type = \"text\", analysis = { language = \"english\", stop_words = [\"Foo\"], folding = true, \
+                    synonyms = \"s.txt\" }, variants = { start = { edge_grams = [2, 10] }, part = { grams = [3, 3] } } }";
+    let tables = load(&fields(analysis)).tables;
+    let field = tables[0].field("body").unwrap();
+    assert_eq!((field.analysis.language, field.analysis.folding), (Some(Language::English), true));
+    assert_eq!(field.analysis.stop_words, StopWords::These(vec!["Foo".to_owned()]));
+    assert_eq!(field.analysis.synonyms.as_deref(), Some(Path::new("s.txt")));
+    let grams: Vec<(&str, Option<Grams>)> = field.variants.iter().map(|(n, a)| (n.as_str(), a.grams)).collect();
+    let (part, start) = (Grams { min: 3, max: 3, inside: true }, Grams { min: 2, max: 10, inside: false });
+    assert_eq!(grams, [("part", Some(part)), ("start", Some(start))]);
+    for (wrong, what) in [
+        ("type = \"keyword\", analysis = { folding = true }", "type = \"text\" only"),
+        ("type = \"text\", analysis = { language = \"klingon\" }", "klingon"),
+        ("type = \"text\", analysis = { stop_words = true }", "no list"),
+        ("type = \"text\", analysis = { grams = [3, 2] }", "at most 20"),
+        ("type = \"text\", analysis = { grams = [3, 3], edge_grams = [1, 2] }", "does not go with grams"),
+        ("type = \"text\", analysis = { stemmer = true }", "stemmer"),
+        ("type = \"text\", variants = { \"A b\" = { folding = true } }", "names are made of"),
+    ] {
+        let found = mistakes(&fields(&format!("wrong = {{ {wrong} }}")));
+        assert!(found.len() == 1 && found[0].contains(what), "{wrong}: {found:?}");
     }
 }

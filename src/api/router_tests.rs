@@ -195,7 +195,7 @@ async fn the_description_lists_every_path_and_refers_to_nothing_that_is_missing(
             assert!(responses.contains_key("200") && responses.contains_key("429") && responses.contains_key("504"));
         }
     }
-    assert_eq!(operations, 16);
+    assert_eq!(operations, 17);
     let mut references = BTreeSet::new();
     collect_references(&api, &mut references);
     assert!(references.len() > 10, "{references:?}");

@@ -45,6 +45,10 @@ pub(crate) struct SearchQuery {
     cursor: Option<String>,
     /// Members of the records to return, separated by commas; all by default.
     fields: Option<String>,
+    /// Text fields, separated by commas, of which hits show the pieces that have words of `q`, those in `<em>`.
+    highlight: Option<String>,
+    /// `true`: hits say why they have their score (default `false`).
+    explain: Option<bool>,
     /// `exact` (default): count all matches; `none`: do not, which is cheaper.
     count: Option<String>,
     /// Fields whose values are counted over all matches, separated by commas, each with how many values to show behind a colon
@@ -86,6 +90,10 @@ pub(crate) struct SearchBody {
     cursor: Option<String>,
     /// Members of the records to return; all by default.
     fields: Option<Vec<String>>,
+    /// Text fields of which hits show the pieces that have words of `q`, those in `<em>`.
+    highlight: Option<Vec<String>>,
+    /// `true`: hits say why they have their score (default `false`).
+    explain: Option<bool>,
     /// `exact` (default) or `none`.
     count: Option<String>,
     /// Fields whose values are counted over all matches, each with how many values to show behind a colon (default 10, at most
@@ -171,6 +179,13 @@ pub(crate) struct HitDto {
     /// The current record.
     #[schema(value_type = Object)]
     record: Shown,
+    /// By field, pieces of its texts that have words of `q`, escaped for HTML, those words in `<em>`; where `highlight` asks.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    highlight: BTreeMap<String, Vec<String>>,
+    /// Why it has its score, where `explain=true`: a tree of `value`, `description` and `details`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    explain: Option<serde_json::Value>,
 }
 
 /// Searches a table
@@ -275,6 +290,8 @@ fn search_params(params: &mut Params, api: &ApiSettings) -> Result<(SearchReques
         after: None,
         fields: params.commas("fields")?,
         count: params.choice("count", &[("exact", Count::Exact), ("none", Count::None)])?.unwrap_or_default(),
+        highlight: params.commas("highlight")?.unwrap_or_default(),
+        explain: params.switch("explain")?.unwrap_or(false),
         facets: facet_requests(params.commas("facets")?.unwrap_or_default(), api.max_buckets)?,
         aggs: params.json("aggs")?,
         max_buckets: api.max_buckets,
@@ -375,7 +392,8 @@ fn respond(found: SearchAnswer, took_ms: f64, mut coverage: Coverage, table: &Ta
 fn hit(hit: Hit) -> HitDto {
     // Keys are UTF-8: what is not was quarantined.
     let key = String::from_utf8(hit.place.key).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
-    HitDto { key, score: hit.score.filter(|s| s.is_finite()), record: hit.record }
+    let score = hit.score.filter(|s| s.is_finite());
+    HitDto { key, score, record: hit.record, highlight: hit.highlight, explain: hit.explain }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::parse::{choice, switch, text};
 use super::section::Section;
 use super::tables::{Item, TYPES};
-use super::{rules, words};
+use super::{analysis, rules, words};
 use crate::record::definition::name_id;
 use crate::record::derived::{Derived, Expression};
 use crate::record::{FieldDef, FieldType, KeyFrom, Path, Strategy};
@@ -35,6 +35,7 @@ fn one(name: &str, s: Section<'_>, key: &KeyFrom, fields: &[Item<'_, FieldDef>])
         Some(kind) => Expression::compile(&text(node)?, kind, key, &declared).map(Some),
         None => text(node).map(|_| None),
     });
+    let (analysis, variants) = analysis::of_field(&s, kind);
     let field = FieldDef {
         name: name.to_owned(),
         id: name_id(name),
@@ -45,6 +46,8 @@ fn one(name: &str, s: Section<'_>, key: &KeyFrom, fields: &[Item<'_, FieldDef>])
         index: s.or("index", true, switch),
         facet: s.or("facet", false, switch),
         sort: s.or("sort", false, switch),
+        analysis,
+        variants,
     };
     let item = Item { section: s, def: field };
     rules::options_fit(&item);

@@ -4,6 +4,7 @@
 //! (`overrides`), sections take from it what they know (`section`, `sections`, `tables`), and what single values cannot
 //! show is checked last (`rules`). Nothing stops at the first mistake: one error reports them all.
 
+mod analysis;
 mod derived;
 pub mod memory;
 mod mistakes;

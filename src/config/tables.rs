@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::parse::{choice, duration, path, switch, text, to_path, topic, value, values, whole};
 use super::section::{Parsed, Section};
 use super::tree::{Data, Node};
-use super::{derived, retention, rules, words};
+use super::{analysis, derived, retention, rules, words};
 use crate::record::debezium::UNAVAILABLE;
 use crate::record::definition::name_id;
 use crate::record::{
@@ -301,6 +301,7 @@ fn field<'a>(name: &str, s: Section<'a>) -> Item<'a, FieldDef> {
     let all: Vec<&str> = TYPES.iter().map(|(word, _)| *word).collect();
     let kind = s.need("type", &format!("one of: {}", all.join(", ")), choice("type", TYPES));
     let merge = s.or("merge", Strategy::Lww, choice("strategy", STRATEGIES));
+    let (analysis, variants) = analysis::of_field(&s, kind);
     let def = FieldDef {
         name: name.to_owned(),
         id: name_id(name),
@@ -311,6 +312,8 @@ fn field<'a>(name: &str, s: Section<'a>) -> Item<'a, FieldDef> {
         index: s.or("index", true, switch),
         facet: s.or("facet", false, switch),
         sort: s.or("sort", false, switch),
+        analysis,
+        variants,
     };
     Item { section: s, def }
 }

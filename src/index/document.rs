@@ -93,6 +93,9 @@ pub(super) fn build(
 fn add_field(document: &mut TantivyDocument, fields: &Fields, i: usize, value: &Value) {
     let Some(field) = fields.found[i] else { return };
     add(document, field, fields.all[i].kind, value);
+    for (_, variant) in &fields.variants[i] {
+        add(document, *variant, FieldType::Text, value);
+    }
     if let Some(mark) = fields.mark(i) {
         add_terms(document, fields.terms, mark, value);
     }

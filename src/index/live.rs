@@ -7,6 +7,7 @@ use tantivy::directory::RamDirectory;
 use tantivy::index::{IndexSettings, Segment};
 use tantivy::indexer::{AddOperation, SegmentWriter, merge_filtered_segments};
 use tantivy::schema::{Field, Schema};
+use tantivy::tokenizer::TokenizerManager;
 use tantivy::{Index, SegmentReader, TantivyDocument, Term};
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ struct LiveSlot {
 pub(super) struct Live {
     schema: Schema,
     settings: IndexSettings,
+    tokenizers: TokenizerManager,
     terms: Field,
     slots: Vec<LiveSlot>,
     generation: u64,
@@ -37,7 +39,14 @@ pub(super) struct Live {
 impl Live {
     /// An empty tier for documents like those of `index`, whose keys are among `terms`.
     pub(super) fn new(index: &Index, terms: Field) -> Self {
-        Self { schema: index.schema(), settings: index.settings().clone(), terms, slots: Vec::new(), generation: 0 }
+        Self {
+            schema: index.schema(),
+            settings: index.settings().clone(),
+            tokenizers: index.tokenizers().clone(),
+            terms,
+            slots: Vec::new(),
+            generation: 0,
+        }
     }
 
     /// The generation that documents are added to.
@@ -52,7 +61,11 @@ impl Live {
             return Ok(());
         }
         // An index of its own for each: one for all would keep the names of all files that ever were.
-        let index = Index::builder().schema(self.schema.clone()).settings(self.settings.clone()).create_in_ram()?;
+        let index = Index::builder()
+            .schema(self.schema.clone())
+            .settings(self.settings.clone())
+            .tokenizers(self.tokenizers.clone())
+            .create_in_ram()?;
         let segment = index.new_segment();
         let mut writer = SegmentWriter::for_segment(WRITER_MEMORY, segment.clone())?;
         for document in documents {

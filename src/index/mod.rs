@@ -3,6 +3,7 @@
 //! The only place that knows tantivy, but for query types that go through it.
 
 mod after;
+mod analysis;
 mod changes;
 mod collect;
 mod directory;
@@ -12,6 +13,7 @@ mod engine;
 mod facets;
 #[cfg(test)]
 mod hammer_tests;
+mod highlight;
 mod live;
 mod mark;
 mod open;
@@ -41,6 +43,7 @@ use parking_lot::Mutex;
 pub use collect::{Match, Matches, Ordering, Sort, SortBy};
 pub use document::{date, of_change as document_of};
 pub use facets::{FacetCounts, FacetValue};
+pub use highlight::Highlighter;
 pub use mark::Mark;
 pub use place::{Place, Rank};
 pub use schema::{Fields, KEY, PARTITION, SCORE, Target};
@@ -64,7 +67,8 @@ pub mod syntax {
     pub use tantivy::query_grammar::{
         Delimiter, UserInputAst, UserInputBound, UserInputLeaf, UserInputLiteral, parse_query, parse_query_lenient,
     };
-    pub use tantivy::schema::IndexRecordOption;
+    pub use tantivy::schema::{Field, IndexRecordOption};
+    pub use tantivy::tokenizer::TokenStream;
 }
 
 /// How to open a table's index.

@@ -117,7 +117,12 @@ fn create(fields: &Fields, dir: &Path) -> tantivy::Result<Index> {
         docstore_compress_dedicated_thread: false,
         ..IndexSettings::default()
     };
-    Index::builder().schema(fields.schema.clone()).settings(settings).open_or_create(SoftDirectory::open(dir)?)
+    let tokenizers = fields.analyzers.index.clone();
+    Index::builder()
+        .schema(fields.schema.clone())
+        .settings(settings)
+        .tokenizers(tokenizers)
+        .open_or_create(SoftDirectory::open(dir)?)
 }
 
 /// Removes everything but the lock. What is gone by itself is no trouble: threads of a writer that was just dropped in this
@@ -146,7 +151,8 @@ fn existing(fields: &Fields, dir: &Path, boot: Option<&str>) -> Result<(Index, B
         Err(e) => return Err(format!("its {META} cannot be read: {e}")),
     };
     let damaged = |e: TantivyError| format!("it is damaged: {e}");
-    let index = Index::open(SoftDirectory::open(dir).map_err(|e| damaged(e.into()))?).map_err(damaged)?;
+    let mut index = Index::open(SoftDirectory::open(dir).map_err(|e| damaged(e.into()))?).map_err(damaged)?;
+    index.set_tokenizers(fields.analyzers.index.clone());
     let payload = index.load_metas().map_err(damaged)?.payload.ok_or("nothing had been committed to it")?;
     let payload: Payload = serde_json::from_str(&payload).map_err(|e| format!("its positions cannot be read: {e}"))?;
     if payload.schema != fields.fingerprint() {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use tantivy::Term;
 use tantivy::schema::{
-    DateOptions, DateTimePrecision, FAST, Field, IndexRecordOption, JsonObjectOptions, NumericOptions, Schema,
-    SchemaBuilder, TextFieldIndexing, TextOptions,
+    DateOptions, DateTimePrecision, FAST, Field, FieldType as TantivyType, IndexRecordOption, JsonObjectOptions,
+    NumericOptions, Schema, SchemaBuilder, TextFieldIndexing, TextOptions,
 };
 
+use super::analysis::{Analyzers, PLAIN};
 use super::mark::Mark;
 use crate::record::{Dynamic, FieldDef, FieldType, KeyFrom, TableDef};
 use crate::{Error, Result};
@@ -62,6 +63,9 @@ pub struct Fields {
     pub(super) all: Vec<FieldDef>,
     /// By position in `all`.
     pub(super) found: Vec<Option<Field>>,
+    /// By position in `all`, the other ways in which a text is indexed: their names and fields.
+    pub(super) variants: Vec<Vec<(String, Field)>>,
+    pub(super) analyzers: Analyzers,
 }
 
 impl fmt::Debug for Fields {
@@ -79,15 +83,27 @@ impl Fields {
         let terms = builder.add_text_field(TERMS, whole());
         let dynamic = (def.dynamic == Dynamic::Index).then(|| builder.add_json_field(DYNAMIC, json()));
         let all: Vec<FieldDef> = def.shown_fields().cloned().collect();
-        let mut found = Vec::with_capacity(all.len());
+        let (mut found, mut variants) = (Vec::with_capacity(all.len()), Vec::with_capacity(all.len()));
+        let analyzers = Analyzers::default();
         for field in &all {
             if [KEY, PARTITION, TERMS, SCORE, DYNAMIC].contains(&field.name.as_str()) {
                 return Err(Error::refused(format!("table {}: field {:?} has a reserved name", def.name, field.name))
                     .advise("give the field another name and take its value from there with path"));
             }
-            found.push(add(&mut builder, field));
+            let trouble = |e: Error| e.within(format_args!("table {}, field {:?}", def.name, field.name));
+            let analyzer = analyzers.add(&field.analysis).map_err(trouble)?;
+            found.push(add(&mut builder, field, &analyzer));
+            let mut others = Vec::with_capacity(field.variants.len());
+            for (name, analysis) in field.variants.iter().filter(|_| field.index) {
+                let name = format!("{}.{name}", field.name);
+                let options =
+                    TextOptions::default().set_indexing_options(words(&analyzers.add(analysis).map_err(trouble)?));
+                let field = builder.add_text_field(&name, options);
+                others.push((name, field));
+            }
+            variants.push(others);
         }
-        Ok(Self { schema: builder.build(), key, partition, terms, dynamic, all, found, def })
+        Ok(Self { schema: builder.build(), key, partition, terms, dynamic, all, found, variants, analyzers, def })
     }
 
     /// Identifies everything that decides how documents look; 16 hex digits.
@@ -102,6 +118,9 @@ impl Fields {
     pub fn resolve(&self, name: &str) -> Option<Target> {
         if let Some(i) = self.all.iter().position(|f| f.name == name) {
             return self.field_target(i, String::new());
+        }
+        if let Some((_, field)) = self.variants.iter().flatten().find(|(held, _)| held == name) {
+            return Some(Target { column: false, ..target(*field, name, FieldType::Text, None) });
         }
         if name == KEY || self.is_key_path(name) {
             return Some(self.key_target());
@@ -166,12 +185,31 @@ impl Fields {
     /// Names that queries may use, for messages.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.all.iter().filter(|f| f.index).map(|f| f.name.clone()).collect();
+        names.extend(self.variants.iter().flatten().map(|(name, _)| name.clone()));
         names.push(KEY.to_owned());
         if let KeyFrom::Path(path) = &self.def.key {
             names.push(path.to_string());
         }
         names.dedup();
         names
+    }
+
+    /// Name of the analyzer of a field of texts.
+    pub(super) fn analyzer(&self, target: &Target) -> &str {
+        let options = match self.schema.get_field_entry(target.field).field_type() {
+            TantivyType::Str(options) if target.mark.is_none() => options.get_indexing_options(),
+            _ => None,
+        };
+        match options {
+            Some(options) => options.tokenizer(),
+            None if target.kind == FieldType::Keyword => "raw",
+            None => PLAIN,
+        }
+    }
+
+    /// The fields that have facets.
+    pub fn faceted(&self) -> impl Iterator<Item = &FieldDef> {
+        self.all.iter().filter(|f| f.facet)
     }
 
     /// The field to sort by under this name, if it can be sorted by.
@@ -201,19 +239,19 @@ fn whole() -> TextOptions {
     )
 }
 
-fn words() -> TextFieldIndexing {
-    TextFieldIndexing::default().set_tokenizer("default").set_index_option(IndexRecordOption::WithFreqsAndPositions)
+fn words(analyzer: &str) -> TextFieldIndexing {
+    TextFieldIndexing::default().set_tokenizer(analyzer).set_index_option(IndexRecordOption::WithFreqsAndPositions)
 }
 
 fn json() -> JsonObjectOptions {
-    JsonObjectOptions::from(FAST).set_indexing_options(words()).set_expand_dots_enabled()
+    JsonObjectOptions::from(FAST).set_indexing_options(words(PLAIN)).set_expand_dots_enabled()
 }
 
 /// Numbers, dates and keywords always have a column, so that they can be sorted by even where they are not searched. Ranges are
 /// found by the column anyway. Keywords, integers, of which many are ids, and booleans have terms as well, among those that are
 /// matched whole; for dates and floats nearly as many terms as documents would cost every segment more than searches for one
 /// value gain.
-fn add(builder: &mut SchemaBuilder, field: &FieldDef) -> Option<Field> {
+fn add(builder: &mut SchemaBuilder, field: &FieldDef, analyzer: &str) -> Option<Field> {
     let name = field.name.as_str();
     let column = NumericOptions::from(FAST);
     Some(match field.kind {
@@ -223,7 +261,7 @@ fn add(builder: &mut SchemaBuilder, field: &FieldDef) -> Option<Field> {
                 return None;
             }
             let options = if column { TextOptions::default() | FAST } else { TextOptions::default() };
-            let options = if field.index { options.set_indexing_options(words()) } else { options };
+            let options = if field.index { options.set_indexing_options(words(analyzer)) } else { options };
             builder.add_text_field(name, options)
         }
         FieldType::Keyword => builder.add_text_field(name, TextOptions::default() | FAST),

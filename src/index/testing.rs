@@ -9,8 +9,9 @@ use super::{IndexBatch, IndexChange, IndexOptions, TableIndex};
 use crate::metrics::Metrics;
 use crate::record::codec;
 use crate::record::{
-    Absent, Dynamic, Event, EventKind, FieldDef, FieldType, Format, KeyFrom, Partitioner, Path, Record, Retention,
-    SourceDef, Stamp, Strategy, TableDef, Tombstones, Value, Version, VersionFrom, Window, definition, merge,
+    Absent, Analysis, Dynamic, Event, EventKind, FieldDef, FieldType, Format, KeyFrom, Partitioner, Path, Record,
+    Retention, SourceDef, Stamp, Strategy, TableDef, Tombstones, Value, Version, VersionFrom, Window, definition,
+    merge,
 };
 
 /// A declared field that is last-writer-wins.
@@ -25,6 +26,8 @@ pub(crate) fn field(name: &str, kind: FieldType) -> FieldDef {
         index: true,
         facet: false,
         sort: false,
+        analysis: Analysis::default(),
+        variants: Vec::new(),
     }
 }
 

@@ -8,10 +8,11 @@ use tantivy::collector::{Collector, DocSetCollector};
 use tantivy::columnar::StrColumn;
 use tantivy::query::{Bm25StatisticsProvider, EnableScoring, Query, QueryParser, TermQuery};
 use tantivy::schema::{Field, IndexRecordOption};
-use tantivy::tokenizer::TextAnalyzer;
+use tantivy::tokenizer::{TextAnalyzer, TokenizerManager};
 use tantivy::{DateTime, Index, IndexReader, ReloadPolicy, Searcher, SegmentReader, TantivyError, Term};
 
 use super::collect::{Matches, Ordering, Top};
+use super::highlight::Highlighter;
 use super::place::Place;
 use super::schema::{Fields, KEY, PARTITION, Target};
 use super::stop::Stop;
@@ -93,14 +94,62 @@ impl View {
     pub fn parser(&self) -> QueryParser {
         let words = self.fields.of_words();
         let words = words.iter().filter(|t| t.kind == FieldType::Text).map(|t| t.field).collect();
-        QueryParser::for_index(self.blank.0.index(), words)
+        QueryParser::new(self.fields.schema.clone(), words, self.fields.analyzers.query.clone())
     }
 
-    /// What cuts texts of this field into terms.
+    /// What cuts a text that is looked for in this field into terms.
     pub fn analyzer(&self, target: &Target) -> Result<TextAnalyzer> {
-        let name = if target.kind == FieldType::Keyword { "raw" } else { "default" };
-        let found = self.blank.0.index().tokenizers().get(name);
-        found.ok_or_else(|| Error::internal(format!("the index has no analyzer {name}")))
+        self.analyzer_of(&self.fields.analyzers.query, target)
+    }
+
+    /// What cuts the beginning of a word, or a word that may be misspelt: nothing stands for something else.
+    pub fn plain_analyzer(&self, target: &Target) -> Result<TextAnalyzer> {
+        self.analyzer_of(&self.fields.analyzers.plain, target)
+    }
+
+    fn analyzer_of(&self, all: &TokenizerManager, target: &Target) -> Result<TextAnalyzer> {
+        let name = self.fields.analyzer(target);
+        all.get(name).ok_or_else(|| Error::internal(format!("the index has no analyzer {name}")))
+    }
+
+    /// Finds the words of a query, and others that begin so, in texts of this field.
+    pub fn highlighter(&self, query: &dyn Query, target: &Target, prefixes: Vec<String>) -> Result<Highlighter> {
+        let analyzer = self.analyzer_of(&self.fields.analyzers.index, target)?;
+        Ok(Highlighter::new(query, target.field, analyzer, prefixes))
+    }
+
+    /// Whether more than `most` terms of a segment begin so.
+    pub fn has_more_terms(&self, prefix: &Term, most: usize) -> Result<bool> {
+        let more = |reader: &Arc<SegmentReader>| -> tantivy::Result<bool> {
+            let index = reader.inverted_index(prefix.field())?;
+            let start = prefix.serialized_value_bytes();
+            let mut terms = index.terms().range().ge(start).into_stream()?;
+            let mut found = 0;
+            while found <= most && terms.advance() && terms.key().starts_with(start) {
+                found += 1;
+            }
+            Ok(found > most)
+        };
+        for reader in &self.readers {
+            if more(reader).map_err(|e| self.failed(e))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Why the document of this key has its score, as a tree of JSON; `None` if it does not match, or is not here.
+    pub fn explain(&self, query: &dyn Query, key: &[u8]) -> Result<Option<serde_json::Value>> {
+        let Some(term) = document::key_term(&self.fields, key) else { return Ok(None) };
+        let found = self.collect(&TermQuery::new(term, IndexRecordOption::Basic), &DocSetCollector);
+        let Some(address) = found.map_err(|e| self.failed(e))?.into_iter().next() else { return Ok(None) };
+        let scoring = EnableScoring::enabled_from_statistics_provider(self, &self.blank.0);
+        let weight = query.weight(scoring).map_err(|e| self.failed(e))?;
+        match weight.explain(&self.readers[address.segment_ord as usize], address.doc_id) {
+            Ok(explanation) => Ok(serde_json::to_value(explanation).ok()),
+            Err(TantivyError::InvalidArgument(_)) => Ok(None),
+            Err(e) => Err(self.failed(e)),
+        }
     }
 
     /// Selects the documents of these partitions.

@@ -101,15 +101,15 @@ pub(super) fn columns(fields: &Fields, facets: &[FacetRequest]) -> Result<Vec<(S
     if facets.len() > MOST_FACETS {
         return Err(Error::bad_request(format!("facets: found {}, expected at most {MOST_FACETS}", facets.len())));
     }
-    let column = |facet: &FacetRequest| match fields.def.field(&facet.field) {
-        Some(def) if def.facet => Ok((def.name.clone(), def.kind)),
-        found => {
-            let why = if found.is_some() { "has no facet = true" } else { "is not known" };
-            let known: Vec<&str> = fields.def.fields.iter().filter(|f| f.facet).map(|f| f.name.as_str()).collect();
-            let expected = if known.is_empty() { "no field has it".to_owned() } else { known.join(", ") };
-            Err(Error::bad_request(format!("facets: field {:?} {why}, expected one of: {expected}", facet.field))
-                .advise("set facet = true for the field in the configuration, or ask with a terms aggregation (aggs)"))
+    let column = |facet: &FacetRequest| {
+        if let Some(def) = fields.faceted().find(|f| f.name == facet.field) {
+            return Ok((def.name.clone(), def.kind));
         }
+        let why = if fields.resolve(&facet.field).is_some() { "has no facet = true" } else { "is not known" };
+        let known: Vec<&str> = fields.faceted().map(|f| f.name.as_str()).collect();
+        let expected = if known.is_empty() { "no field has it".to_owned() } else { known.join(", ") };
+        Err(Error::bad_request(format!("facets: field {:?} {why}, expected one of: {expected}", facet.field))
+            .advise("set facet = true for the field in the configuration, or ask with a terms aggregation (aggs)"))
     };
     facets.iter().map(column).collect()
 }

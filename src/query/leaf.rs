@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::dress::Dress;
 use super::order::{check, order};
 use super::{Count, Facet, Hit, SearchAnswer, SearchRequest, Table, TaskPosition, aggs, facets, parse};
 use crate::Result;
@@ -41,7 +42,8 @@ fn find(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest, fetch: 
     }
     let columns = facets::columns(&view.fields, &request.facets)?;
     let parsed = parse::lenient(view, request.q.as_deref().unwrap_or_default())?;
-    let query = narrowed(view, addressed, parsed.query, &request.filter)?;
+    let query = narrowed(view, addressed, parsed.query.box_clone(), &request.filter)?;
+    let dress = Dress::new(view, request, parsed.query.as_ref(), &parsed.prefixes, query.as_ref())?;
     let (mut hits, mut after) = (Vec::new(), request.after.clone());
     let (mut total, mut gone) = (None, 0);
     loop {
@@ -51,7 +53,7 @@ fn find(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest, fetch: 
         total = total.or(matches.total);
         let found = matches.hits.len();
         after = matches.hits.last().map(|m| m.place.clone());
-        let shown = current(&view.fields.def, matches.hits, request.fields.as_deref(), fetch)?;
+        let shown = current(&view.fields.def, matches.hits, request.fields.as_deref(), &dress, fetch)?;
         gone += (found - shown.len()) as u64;
         hits.extend(shown);
         // What is gone leaves room for others: an answer with fewer hits than asked for says that there are no more.
@@ -87,7 +89,13 @@ fn narrowed(view: &View, addressed: &BTreeSet<u32>, q: Box<dyn Query>, filters: 
 }
 
 /// Fetches what the records are now: one request to each store.
-fn current(def: &TableDef, matches: Vec<Match>, only: Option<&[String]>, fetch: Fetch<'_>) -> Result<Vec<Hit>> {
+fn current(
+    def: &TableDef,
+    matches: Vec<Match>,
+    only: Option<&[String]>,
+    dress: &Dress<'_>,
+    fetch: Fetch<'_>,
+) -> Result<Vec<Hit>> {
     let mut by_partition: BTreeMap<u32, Vec<&Match>> = BTreeMap::new();
     for hit in &matches {
         by_partition.entry(hit.partition).or_default().push(hit);
@@ -96,14 +104,17 @@ fn current(def: &TableDef, matches: Vec<Match>, only: Option<&[String]>, fetch: 
     for (partition, hits) in by_partition {
         let keys: Vec<&[u8]> = hits.iter().map(|h| h.place.key.as_slice()).collect();
         for (hit, stored) in hits.iter().zip(fetch(partition, &keys)?) {
-            if let Some(bytes) = stored
-                && let Some(record) = Shown::of(def, &hit.place.key, &codec::decode(&bytes)?, only)
-            {
-                records.insert(hit.place.key.clone(), record);
+            let Some(record) = stored.map(|bytes| codec::decode(&bytes)).transpose()? else { continue };
+            let key = &hit.place.key;
+            if let Some(shown) = Shown::of(def, key, &record, only) {
+                records.insert(key.clone(), (shown, dress.highlight(def, key, &record), dress.explain(key)?));
             }
         }
     }
-    let hit = |m: Match| Some(Hit { record: records.remove(&m.place.key)?, place: m.place, score: m.score });
+    let hit = |m: Match| {
+        let (record, highlight, explain) = records.remove(&m.place.key)?;
+        Some(Hit { record, highlight, explain, place: m.place, score: m.score })
+    };
     Ok(matches.into_iter().filter_map(hit).collect())
 }
 
@@ -178,3 +189,7 @@ mod paging_tests;
 #[cfg(test)]
 #[path = "summary_tests.rs"]
 mod summary_tests;
+
+#[cfg(test)]
+#[path = "analysis_tests.rs"]
+mod analysis_tests;

@@ -3,6 +3,7 @@
 pub mod aggs;
 pub mod cursor;
 mod dates;
+mod dress;
 pub mod facets;
 pub mod leaf;
 mod order;
@@ -61,6 +62,10 @@ pub struct SearchRequest {
     pub limit: usize,
     /// Members of the record to return; `None`: all.
     pub fields: Option<Vec<String>>,
+    /// Text fields of which hits show the pieces that have words of `q`.
+    pub highlight: Vec<String>,
+    /// Whether hits say why they have their score.
+    pub explain: bool,
     /// Whether matches are counted.
     pub count: Count,
     /// Facets to count, each over all matches.
@@ -85,6 +90,10 @@ pub struct Hit {
     pub score: Option<f32>,
     /// The current record.
     pub record: Shown,
+    /// By field, pieces of its texts, escaped for HTML, with words of `q` in `<em>`.
+    pub highlight: BTreeMap<String, Vec<String>>,
+    /// Why it has its score, where that was asked for: a tree of values and descriptions.
+    pub explain: Option<serde_json::Value>,
 }
 
 /// How far a task's answer reaches.

@@ -4,6 +4,7 @@
 //! prefixes (`ket*`), fuzzy words (`kettel~1`) and boosts (`^2`) do what they do elsewhere. `q` is lenient: what cannot be
 //! understood is passed over with a warning. A filter is strict: it is an error that says what was expected.
 
+pub(super) use super::terms::Prefix;
 use super::terms::Terms;
 use crate::index::View;
 use crate::index::syntax::{
@@ -26,6 +27,8 @@ pub struct Parsed {
     pub query: Box<dyn Query>,
     /// What was passed over.
     pub warnings: Vec<String>,
+    /// Beginnings of words that are looked for in texts.
+    pub(super) prefixes: Vec<Prefix>,
 }
 
 /// Parses the words a person types; never fails on any text. Blank text is everything.
@@ -33,7 +36,7 @@ pub fn lenient(view: &View, text: &str) -> Result<Parsed> {
     let mut warnings = Vec::new();
     let text = tame(text, &mut warnings);
     if text.trim().is_empty() {
-        return Ok(Parsed { query: Box::new(AllQuery), warnings });
+        return Ok(Parsed { query: Box::new(AllQuery), warnings, prefixes: Vec::new() });
     }
     let (ast, errors) = parse_query_lenient(&text);
     warnings.extend(errors.iter().map(|e| format!("{} at position {}", e.message, e.pos)));
@@ -41,7 +44,7 @@ pub fn lenient(view: &View, text: &str) -> Result<Parsed> {
     let query = compile(ast, &mut terms).unwrap_or_else(|| Box::new(EmptyQuery));
     warnings.append(&mut terms.problems);
     warnings.dedup();
-    Ok(Parsed { query, warnings })
+    Ok(Parsed { query, warnings, prefixes: terms.prefixes })
 }
 
 /// Parses a filter; `parameter` names it in errors. Blank text is an error.

@@ -5,9 +5,9 @@ use std::ops::Bound;
 use super::dates::Span;
 use crate::Result;
 use crate::index::syntax::{
-    AllQuery, BooleanQuery, Delimiter, EmptyQuery, ExistsQuery, FuzzyTermQuery, IndexRecordOption, PhrasePrefixQuery,
-    Query, QueryParser, QueryParserError, RangeQuery, Term, TermQuery, TermSetQuery, UserInputAst, UserInputBound,
-    UserInputLeaf, UserInputLiteral,
+    AllQuery, BooleanQuery, Delimiter, EmptyQuery, ExistsQuery, Field, FuzzyTermQuery, IndexRecordOption,
+    PhrasePrefixQuery, Query, QueryParser, QueryParserError, RangeQuery, Term, TermQuery, TermSetQuery, UserInputAst,
+    UserInputBound, UserInputLeaf, UserInputLiteral,
 };
 use crate::index::{Mark, Target, View, date};
 use crate::record::FieldType;
@@ -15,12 +15,31 @@ use crate::record::FieldType;
 /// Longest word that is looked up as prefix or fuzzily, bytes: automata grow with it.
 const LONGEST_PATTERN: usize = 128;
 
+/// Most words and conditions of a query.
+const MOST_LEAVES: usize = 1_024;
+/// Most prefixes and fuzzy words, each counted for every field that it is looked for in.
+const MOST_PATTERNS: usize = 128;
+/// Most terms of a segment that a prefix may stand for.
+const MOST_EXPANDED: usize = 100_000;
+
+/// The beginning of a word that is looked for in a field of texts.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Prefix {
+    pub(super) field: Field,
+    pub(super) text: String,
+}
+
 /// Builds the queries of leaves and gathers what cannot be understood.
 pub(super) struct Terms<'a> {
     view: &'a View,
     parser: QueryParser,
     words: Vec<Target>,
     lenient: bool,
+    /// Leaves, and those of them that are patterns.
+    leaves: usize,
+    patterns: usize,
+    /// Beginnings of words that are looked for in texts.
+    pub(super) prefixes: Vec<Prefix>,
     /// What could not be understood, as sentences.
     pub(super) problems: Vec<String>,
 }
@@ -36,11 +55,24 @@ type Found = Option<Box<dyn Query>>;
 
 impl<'a> Terms<'a> {
     pub(super) fn new(view: &'a View, lenient: bool) -> Result<Self> {
-        Ok(Self { view, parser: view.parser(), words: view.fields.of_words(), lenient, problems: Vec::new() })
+        Ok(Self {
+            view,
+            parser: view.parser(),
+            words: view.fields.of_words(),
+            lenient,
+            leaves: 0,
+            patterns: 0,
+            prefixes: Vec::new(),
+            problems: Vec::new(),
+        })
     }
 
     /// The query of a leaf; `None` if it is passed over.
     pub(super) fn leaf(&mut self, leaf: UserInputLeaf) -> Found {
+        self.leaves += 1;
+        if self.leaves > MOST_LEAVES {
+            return self.problem(format!("expected at most {MOST_LEAVES} words and conditions"));
+        }
         match leaf {
             UserInputLeaf::All => Some(Box::new(AllQuery)),
             UserInputLeaf::Literal(literal) => self.literal(literal),
@@ -96,7 +128,7 @@ impl<'a> Terms<'a> {
         }
         let mut all = Vec::new();
         if self.words.iter().any(|t| t.kind == FieldType::Text) {
-            if self.tokens(&literal.phrase).is_empty() {
+            if !self.has_tokens(&literal.phrase) {
                 // "salt & pepper": a sign alone is no word.
                 return if self.lenient { None } else { self.problem(no_word(&literal.phrase)) };
             }
@@ -107,14 +139,15 @@ impl<'a> Terms<'a> {
         any(all)
     }
 
-    fn tokens(&self, text: &str) -> Vec<String> {
-        let Some(target) = self.words.iter().find(|t| t.kind == FieldType::Text) else { return Vec::new() };
-        self.tokens_of(target, text)
+    /// Whether any field of texts finds a word in it.
+    fn has_tokens(&self, text: &str) -> bool {
+        let mut texts = self.words.iter().filter(|t| t.kind == FieldType::Text);
+        texts.any(|target| self.view.analyzer(target).is_ok_and(|mut a| a.token_stream(text).advance()))
     }
 
     fn tokens_of(&self, target: &Target, text: &str) -> Vec<String> {
         let mut tokens = Vec::new();
-        if let Ok(mut analyzer) = self.view.analyzer(target) {
+        if let Ok(mut analyzer) = self.view.plain_analyzer(target) {
             analyzer.token_stream(text).process(&mut |t| tokens.push(t.text.clone()));
         }
         tokens
@@ -252,6 +285,10 @@ impl<'a> Terms<'a> {
         if word.len() > LONGEST_PATTERN {
             return self.problem(format!("a prefix or fuzzy word has at most {LONGEST_PATTERN} bytes"));
         }
+        self.patterns += 1;
+        if self.patterns > MOST_PATTERNS {
+            return self.problem(format!("expected at most {MOST_PATTERNS} prefixes and fuzzy words, over all fields"));
+        }
         if let Pattern::Fuzzy(distance @ 3..) = pattern {
             return self.problem(format!("{word}~{distance}: expected at most ~2"));
         }
@@ -273,7 +310,17 @@ impl<'a> Terms<'a> {
             }
             (Some([]), _) if self.lenient => None,
             (Some([]), _) => self.problem(no_word(word)),
-            (Some([term]), Pattern::Prefix) => Some(Box::new(FuzzyTermQuery::new_prefix(term.clone(), 0, true))),
+            (Some([term]), Pattern::Prefix) => {
+                // Where the index cannot be asked, the search itself will say so.
+                if self.view.has_more_terms(term, MOST_EXPANDED).unwrap_or(false) {
+                    return self
+                        .problem(format!("more than {MOST_EXPANDED} words begin with {word:?}: write more of it"));
+                }
+                if let Some(text) = term.value().as_str().filter(|_| target.kind == FieldType::Text) {
+                    self.prefixes.push(Prefix { field: target.field, text: text.to_owned() });
+                }
+                Some(Box::new(FuzzyTermQuery::new_prefix(term.clone(), 0, true)))
+            }
             (Some([term]), Pattern::Fuzzy(d)) => Some(Box::new(FuzzyTermQuery::new(term.clone(), d, true))),
             (Some(terms), Pattern::Prefix) if target.kind == FieldType::Text => {
                 Some(Box::new(PhrasePrefixQuery::new(terms.to_vec())))

@@ -1,5 +1,6 @@
 //! The definition of a table, compiled from configuration: what the pure core needs to know, and nothing else.
 
+use super::analysis::Analysis;
 use super::debezium::{self, Position};
 use super::derived::Derived;
 use super::partitioner::Partitioner;
@@ -353,6 +354,10 @@ pub struct FieldDef {
     pub facet: bool,
     /// Sorting wanted on a text field; every other type can always be sorted by.
     pub sort: bool,
+    /// How a text becomes terms.
+    pub analysis: Analysis,
+    /// Other ways in which a text is indexed as well, by name; searched as `field.name`.
+    pub variants: Vec<(String, Analysis)>,
 }
 
 /// Stable 32-bit id of a field or source name.

@@ -3,6 +3,7 @@
 //! Pure: no input or output, no clock. `merge(record, event) → (record', outcome)` gives the same bytes for the same
 //! set of events, in any order, each delivered any number of times within the window.
 
+mod analysis;
 mod canonical;
 pub mod codec;
 mod contribution;
@@ -27,6 +28,7 @@ mod sums;
 mod testing;
 pub mod value;
 
+pub use analysis::{Analysis, Grams, Language, StopWords};
 pub use definition::{
     Absent, Consumed, DeleteRule, Dynamic, Encoding, FieldDef, FieldType, Format, Input, KeyFrom, Path, Shape,
     SourceDef, Strategy, TableDef, Tombstones, VersionFrom, Window,

@@ -35,6 +35,8 @@ pub(super) fn field(name: &str, kind: FieldType, merge: Strategy) -> FieldDef {
         index: true,
         facet: false,
         sort: false,
+        analysis: Analysis::default(),
+        variants: Vec::new(),
     }
 }
 

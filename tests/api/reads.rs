@@ -249,3 +249,19 @@ fn pages_follow_cursors_to_the_end() {
     assert_eq!(names(&page("prefix=p3")), ["p3"]);
     assert_eq!(names(&page("prefix=nobody")), Vec::<String>::new());
 }
+
+#[test]
+fn hits_show_where_words_stand_and_why_they_have_their_score() {
+    let face = Face::start();
+    let answer = face.search("q=walnut&highlight=title&explain=true&fields=price&sort=_score,_key");
+    for hit in answer["hits"].as_array().unwrap() {
+        let piece = hit["highlight"]["title"][0].as_str().unwrap();
+        assert!(piece.starts_with("<em>walnut</em> "), "{hit}");
+        let (score, told) = (hit["score"].as_f64().unwrap(), hit["explain"]["value"].as_f64().unwrap());
+        assert!((score - told).abs() < 1e-4, "{hit}");
+    }
+    let plain = face.search("q=walnut");
+    assert!(plain["hits"][0].get("highlight").is_none() && plain["hits"][0].get("explain").is_none());
+    let (status, wrong) = face.client.get_any("/v1/tables/products/search?q=walnut&highlight=brand");
+    assert_eq!((status, &wrong["reason"]), (400, &json!("bad_request")));
+}

@@ -3,8 +3,8 @@
 use super::model::{Windows, accumulates, needs_id};
 use keld::record::definition::name_id;
 use keld::record::{
-    Absent, Dynamic, Event, EventKind, FieldDef, FieldType, Format, KeyFrom, Partitioner, Path, SourceDef, Stamp,
-    Strategy as Merge, TableDef, Tombstones, Value, Version, VersionFrom, Window,
+    Absent, Analysis, Dynamic, Event, EventKind, FieldDef, FieldType, Format, KeyFrom, Partitioner, Path, SourceDef,
+    Stamp, Strategy as Merge, TableDef, Tombstones, Value, Version, VersionFrom, Window,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -209,7 +209,10 @@ pub(crate) fn source(number: usize, rank: i32, timed: bool, ids: bool) -> Source
 /// A declared field whose path is its name.
 pub(crate) fn field(name: &str, (merge, kind): (Merge, FieldType), limit: usize) -> FieldDef {
     let path = Path::parse(name);
-    FieldDef { name: name.into(), id: name_id(name), kind, merge, path, limit, index: true, facet: false, sort: false }
+    let (analysis, variants) = (Analysis::default(), Vec::new());
+    let id = name_id(name);
+    let name = name.into();
+    FieldDef { name, id, kind, merge, path, limit, index: true, facet: false, sort: false, analysis, variants }
 }
 
 fn events_of(def: &TableDef, drafts: &[Draft], clears: bool) -> Vec<Event> {
