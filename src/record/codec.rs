@@ -1,14 +1,16 @@
-//! Stored bytes of a record: a format version byte, then bincode. The only file that knows them.
+//! Stored bytes of a record: a format version byte, then bincode, which reads them; `write` writes them. Nothing else knows them.
 //!
 //! Format 1: tombstone; table of the distinct stamps of cells and members, ascending; fields; dynamic members; journals.
 //! Cells and members name their stamp by its place in the table. The major part of a version is written as the
 //! difference to the one before it in its list. Every list is strictly ascending (the values of an `append` may repeat), so a
 //! record has one form only.
 
+mod write;
+
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::de::{BorrowDecode, BorrowDecoder, Decode};
-use bincode::enc::{Encode, Encoder};
-use bincode::error::{DecodeError, EncodeError};
+use bincode::error::DecodeError;
+use smallvec::SmallVec;
 
 use super::contribution::{Contribution, Folded, append_cmp};
 use super::event::{Stamp, Version};
@@ -29,12 +31,8 @@ const CONFIG: Configuration<LittleEndian, Varint, Limit<LIMIT>> = bincode::confi
 
 /// Appends the stored form of `record` to `out`. Equal records give equal bytes.
 pub fn encode(record: &Record, out: &mut Vec<u8>) {
-    let start = out.len();
     out.push(FORMAT);
-    if bincode::encode_into_std_write(Stored { record, stamps: stamps(record) }, out, CONFIG).is_err() {
-        // Writing to memory does not fail; if it ever did, an empty form is refused by every reader.
-        out.truncate(start);
-    }
+    write::record(out, record, &stamps(record));
 }
 
 /// Reads a stored record; any byte string gives a record or an error, never a panic or a large allocation.
@@ -68,182 +66,33 @@ pub fn tombstone(bytes: &[u8]) -> Result<Option<Version>> {
     }
 }
 
-struct Stored<'a> {
-    record: &'a Record,
-    stamps: Vec<Stamp>,
-}
-
 /// The distinct stamps of cells and members, ascending.
-fn stamps(record: &Record) -> Vec<Stamp> {
-    let mut out = Vec::with_capacity(record.fields.len() + record.dynamic.len());
+fn stamps(record: &Record) -> SmallVec<[Stamp; 8]> {
+    let mut out = SmallVec::new();
+    // Most records have few: those that are there already need not be sorted away.
+    let mut take = |stamp: Stamp| {
+        if out.spilled() || !out.contains(&stamp) {
+            out.push(stamp);
+        }
+    };
     for (_, state) in &record.fields {
         match state {
-            FieldState::Lww(cell) => out.push(cell.stamp),
+            FieldState::Lww(cell) => take(cell.stamp),
             FieldState::Set(members) => {
-                out.extend(members.cleared);
-                out.extend(members.entries.iter().map(|(_, stamp)| *stamp));
+                members.cleared.into_iter().for_each(&mut take);
+                members.entries.iter().for_each(|(_, stamp)| take(*stamp));
             }
             FieldState::Map(map) => {
-                out.extend(map.cleared);
-                out.extend(map.cells.iter().map(|(_, cell)| cell.stamp));
+                map.cleared.into_iter().for_each(&mut take);
+                map.cells.iter().for_each(|(_, cell)| take(cell.stamp));
             }
             FieldState::Extreme(_) | FieldState::Cleared(_) => {}
         }
     }
-    out.extend(record.dynamic.iter().map(|(_, cell)| cell.stamp));
+    record.dynamic.iter().for_each(|(_, cell)| take(cell.stamp));
     out.sort_unstable();
     out.dedup();
     out
-}
-
-impl Encode for Stored<'_> {
-    fn encode<E: Encoder>(&self, e: &mut E) -> Result<(), EncodeError> {
-        let record = self.record;
-        record.tombstone.encode(e)?;
-        (self.stamps.len() as u64).encode(e)?;
-        let mut last = 0;
-        for stamp in &self.stamps {
-            put_version(e, stamp.version, &mut last)?;
-            stamp.rank.encode(e)?;
-        }
-        (record.fields.len() as u64).encode(e)?;
-        for (id, state) in &record.fields {
-            id.encode(e)?;
-            self.put_state(e, state)?;
-        }
-        (record.dynamic.len() as u64).encode(e)?;
-        for (name, cell) in &record.dynamic {
-            name.as_ref().encode(e)?;
-            self.put_cell(e, cell)?;
-        }
-        (record.journals.len() as u64).encode(e)?;
-        for (source, journal) in &record.journals {
-            source.encode(e)?;
-            put_journal(e, journal)?;
-        }
-        Ok(())
-    }
-}
-
-impl Stored<'_> {
-    fn put_stamp<E: Encoder>(&self, e: &mut E, stamp: Stamp) -> Result<(), EncodeError> {
-        let at = self.stamps.partition_point(|held| *held < stamp);
-        (at as u64).encode(e)
-    }
-
-    fn put_cleared<E: Encoder>(&self, e: &mut E, cleared: Option<Stamp>) -> Result<(), EncodeError> {
-        cleared.is_some().encode(e)?;
-        cleared.map_or(Ok(()), |stamp| self.put_stamp(e, stamp))
-    }
-
-    fn put_cell<E: Encoder>(&self, e: &mut E, cell: &Cell) -> Result<(), EncodeError> {
-        self.put_stamp(e, cell.stamp)?;
-        cell.value.encode(e)
-    }
-
-    fn put_state<E: Encoder>(&self, e: &mut E, state: &FieldState) -> Result<(), EncodeError> {
-        match state {
-            FieldState::Lww(cell) => {
-                0_u8.encode(e)?;
-                self.put_cell(e, cell)
-            }
-            FieldState::Set(members) => {
-                1_u8.encode(e)?;
-                self.put_cleared(e, members.cleared)?;
-                (members.entries.len() as u64).encode(e)?;
-                for (value, stamp) in &members.entries {
-                    self.put_stamp(e, *stamp)?;
-                    value.encode(e)?;
-                }
-                Ok(())
-            }
-            FieldState::Extreme(extreme) => {
-                2_u8.encode(e)?;
-                extreme.cleared.encode(e)?;
-                (extreme.front.len() as u64).encode(e)?;
-                let mut last = 0;
-                for (version, value) in &extreme.front {
-                    put_version(e, *version, &mut last)?;
-                    value.encode(e)?;
-                }
-                Ok(())
-            }
-            FieldState::Cleared(version) => {
-                3_u8.encode(e)?;
-                version.encode(e)
-            }
-            FieldState::Map(map) => {
-                4_u8.encode(e)?;
-                self.put_cleared(e, map.cleared)?;
-                (map.cells.len() as u64).encode(e)?;
-                for (key, cell) in &map.cells {
-                    key.as_ref().encode(e)?;
-                    self.put_cell(e, cell)?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-fn put_version<E: Encoder>(e: &mut E, version: Version, last: &mut i64) -> Result<(), EncodeError> {
-    version.major.wrapping_sub(*last).encode(e)?;
-    *last = version.major;
-    version.minor.encode(e)
-}
-
-fn put_journal<E: Encoder>(e: &mut E, journal: &Journal) -> Result<(), EncodeError> {
-    journal.base.is_some().encode(e)?;
-    let mut last = 0;
-    if let Some(base) = &journal.base {
-        put_version(e, base.low, &mut last)?;
-        put_version(e, base.high.0, &mut last)?;
-        base.high.1.encode(e)?;
-        (base.folded.len() as u64).encode(e)?;
-        for (field, folded) in &base.folded {
-            field.encode(e)?;
-            put_folded(e, folded, base.low)?;
-        }
-    }
-    (journal.entries.len() as u64).encode(e)?;
-    for entry in &journal.entries {
-        put_version(e, entry.version, &mut last)?;
-        entry.id.encode(e)?;
-        (entry.parts.len() as u64).encode(e)?;
-        for (field, part) in &entry.parts {
-            field.encode(e)?;
-            match part {
-                Contribution::Int(i) => (0_u8, i).encode(e)?,
-                Contribution::Float(f) => (1_u8, f).encode(e)?,
-                Contribution::One => 2_u8.encode(e)?,
-                Contribution::First(cell) => (3_u8, cell.stamp.rank, &cell.value).encode(e)?,
-                Contribution::Append(cell) => (4_u8, cell.stamp.rank, &cell.value).encode(e)?,
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Values that are folded have a stamp of their own; the first version is written as the difference to `low`.
-fn put_folded<E: Encoder>(e: &mut E, folded: &Folded, low: Version) -> Result<(), EncodeError> {
-    let mut last = low.major;
-    let mut put = |e: &mut E, cell: &Cell| {
-        put_version(e, cell.stamp.version, &mut last)?;
-        (cell.stamp.rank, &cell.value).encode(e)
-    };
-    match folded {
-        Folded::Int(sum) => (0_u8, sum).encode(e),
-        Folded::Float(sum) => (1_u8, sum).encode(e),
-        Folded::Count(n) => (2_u8, n).encode(e),
-        Folded::First(cell) => {
-            3_u8.encode(e)?;
-            put(e, cell)
-        }
-        Folded::Append(cells) => {
-            (4_u8, cells.len() as u64).encode(e)?;
-            cells.iter().try_for_each(|cell| put(e, cell))
-        }
-    }
 }
 
 struct Loaded(Record);

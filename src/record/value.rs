@@ -2,8 +2,7 @@
 
 use bincode::Decode;
 use bincode::de::{BorrowDecode, BorrowDecoder, Decoder};
-use bincode::enc::{Encode, Encoder};
-use bincode::error::{DecodeError, EncodeError};
+use bincode::error::DecodeError;
 use smol_str::SmolStr;
 
 /// Deepest nesting that stored bytes may have; above what any decoder of events lets through.
@@ -118,21 +117,6 @@ impl Value {
             }
             _ => return Err(DecodeError::Other("unknown kind of value")),
         })
-    }
-}
-
-/// The kind as a number of 32 bits, then the content.
-impl Encode for Value {
-    fn encode<E: Encoder>(&self, e: &mut E) -> Result<(), EncodeError> {
-        match self {
-            Value::Null => 0_u32.encode(e),
-            Value::Bool(b) => (1_u32, b).encode(e),
-            Value::Int(i) => (2_u32, i).encode(e),
-            Value::Float(f) => (3_u32, f).encode(e),
-            Value::Str(s) => (4_u32, s.as_str()).encode(e),
-            Value::Array(items) => (5_u32, items).encode(e),
-            Value::Object(members) => (6_u32, members).encode(e),
-        }
     }
 }
 

@@ -168,13 +168,14 @@ impl<'a> State<'a> {
     fn consume(&mut self, node: usize, value: Value) {
         let plan = self.rules.plan;
         let here = &plan.nodes[node];
+        if let (true, Some(slot)) = (here.children.is_empty(), here.slot) {
+            self.slots[slot] = Slot::Given(value);
+            return;
+        }
         for slot in &here.below {
             self.slots[*slot] = Slot::Absent;
         }
         let rest = spread(self, node, value);
-        if here.children.is_empty() {
-            return;
-        }
         let name = &*here.name;
         match (self.rules.dynamic, rest) {
             (Dynamic::Store | Dynamic::Index, None) => {
