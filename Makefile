@@ -5,7 +5,7 @@ KELD = $(CARGO_TARGET_DIR)/release/keld
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test check fmt lint docs acceptance bench growth peer profile instructions setup clean-state
+.PHONY: help demo build test check fmt lint docs acceptance bench growth peer profile instructions speed setup clean-state
 
 help:
 	@echo 'Keld: one coherent, searchable record per key from overlapping event streams.'
@@ -25,6 +25,7 @@ help:
 	@echo '  make growth       what an event costs while the state grows to 50 million records (half an hour; ARGS=--help)'
 	@echo '  make profile      where the time goes: a flame graph of a catch-up, or of calm work with ARGS=--fresh'
 	@echo '  make instructions how many instructions each step of an event takes (callgrind)'
+	@echo '  make speed        events/s that one core decodes, merges and encodes: the workload, each strategy, each format'
 	@echo '  make clean-state  forget the demo'"'"'s data (state/demo)'
 	@echo
 	@echo 'The first build compiles RocksDB: about ten minutes on two cores, once. It goes to'
@@ -75,6 +76,9 @@ profile:
 
 instructions:
 	@scripts/instructions $(ARGS)
+
+speed:
+	@scripts/speed $(ARGS)
 
 clean-state:
 	@rm -rf state/demo
