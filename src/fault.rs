@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Every fault point, in the order in which a batch meets them. The crash tests iterate over this list, so a point
+/// Every fault point: those that a batch meets, in their order, then those of replays, of a restore, of a task that is given back
+/// and of a standby. The crash tests iterate over this list, so a point
 /// that is not in it fails [`point`]'s debug assertion and one that no code reaches fails the crash tests.
 pub const POINTS: &[&str] = &[
     "commit.1_begun",
@@ -27,6 +28,10 @@ pub const POINTS: &[&str] = &[
     "replay.1_produced",
     "replay.2_drained",
     "replay.3_committed",
+    "restore.1_applied",
+    "release.1_synced",
+    "standby.1_applied",
+    "standby.2_index_handed",
 ];
 
 struct Armed {

@@ -117,6 +117,8 @@ pub struct Metrics {
     pub records_expired: Family<TableLabel, Counter>,
     /// Unread source records.
     pub lag: Family<TaskLabels, Gauge>,
+    /// Unread changelog records of a standby.
+    pub standby_lag: Family<TaskLabels, Gauge>,
     /// Whether a table has stopped for a reason that needs a person: 0 or 1.
     pub stopped: Family<TableLabel, Gauge>,
     /// Bytes of a task's store on disk.
@@ -200,6 +202,7 @@ impl Metrics {
                 Family::default()
             ),
             lag: family!("lag_events", "Unread source records", Family::default()),
+            standby_lag: family!("standby_lag", "Unread changelog records of a standby", Family::default()),
             stopped: family!("table_stopped", "Whether a table has stopped and needs a person", Family::default()),
             store_bytes: family!("store_bytes", "Bytes of a store on disk", Family::default()),
             compaction_debt: family!(

@@ -14,7 +14,7 @@ use super::params::Params;
 use super::problem::{Problem, Reason};
 use super::status::resident;
 use crate::metrics::{PartLabel, TableLabel, TaskLabels};
-use crate::task::Phase;
+use crate::task::{Phase, Role};
 
 /// What [`Metrics::encode`](crate::metrics::Metrics::encode) writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -61,6 +61,10 @@ fn not_ready(state: &ApiState) -> Vec<String> {
     let mut tasks = 0_usize;
     for view in state.tables.values().flat_map(|t| t.tasks().values().cloned().collect::<Vec<_>>()) {
         tasks += 1;
+        // A copy that is on its way keeps nobody waiting.
+        if view.role == Role::Standby && !matches!(&*view.phase(), Phase::Stopped(_)) {
+            continue;
+        }
         let place = format!("partition {} of table `{}`", view.partition, view.table);
         match &*view.phase() {
             Phase::Running => {}
@@ -104,6 +108,7 @@ pub(crate) async fn metrics(State(ctx): State<Context>, params: Params) -> Resul
 fn update_gauges(state: &ApiState) {
     let metrics = &state.metrics;
     metrics.lag.clear();
+    metrics.standby_lag.clear();
     metrics.store_bytes.clear();
     metrics.compaction_debt.clear();
     for (name, table) in state.tables.iter() {
@@ -115,7 +120,8 @@ fn update_gauges(state: &ApiState) {
         metrics.stopped.get_or_create(&label).set(i64::from(stopped));
         for view in table.tasks().values() {
             let labels = TaskLabels { table: name.clone(), partition: view.partition };
-            metrics.lag.get_or_create(&labels).set(view.lag().values().sum());
+            let lag = if view.role == Role::Active { &metrics.lag } else { &metrics.standby_lag };
+            lag.get_or_create(&labels).set(view.lag().values().sum());
             if let Some(store) = view.store() {
                 metrics.store_bytes.get_or_create(&labels).set(signed(store.bytes()));
                 metrics.compaction_debt.get_or_create(&labels).set(signed(store.compaction_debt()));

@@ -95,9 +95,9 @@ pub(crate) struct TaskStatus {
     changelog: i64,
     /// Changelog position of the index.
     indexed: i64,
-    /// Unread events.
+    /// Unread events; of a standby, unread records of its changelog.
     lag: i64,
-    /// Unread events by topic.
+    /// The same by topic.
     lag_by_topic: BTreeMap<String, i64>,
     /// How old what was applied last is while unread events wait, milliseconds; 0 if none wait.
     lag_ms: i64,
@@ -278,7 +278,7 @@ fn summary(table: &Table, here: &[TaskStatus]) -> TableStatus {
         missing_partitions: (0..table.partitions).filter(|p| !present(p)).collect(),
         documents: table.index.view().documents(),
         store_bytes: here.iter().map(|t| t.store_bytes).sum(),
-        lag: here.iter().map(|t| t.lag).sum(),
+        lag: here.iter().filter(|t| t.role == role_word(Role::Active)).map(|t| t.lag).sum(),
         accounting: accounting(table),
         derived_errors: derived_errors(table),
     }

@@ -43,7 +43,13 @@ pub(crate) fn settings() -> Settings {
             retention_time: seconds(7 * 24 * 3600),
             retention_bytes: 1 << 30,
         },
-        cluster: ClusterSettings { peers: Vec::new(), heartbeat_interval: Duration::from_millis(100), misses: 3 },
+        state: StateSettings { retention: seconds(60), budget: 1 << 30 },
+        cluster: ClusterSettings {
+            peers: Vec::new(),
+            heartbeat_interval: Duration::from_millis(100),
+            misses: 3,
+            standbys: 1,
+        },
         processing: ProcessingSettings {
             guarantee: Guarantee::ExactlyOnce,
             min_gap: Duration::from_millis(20),

@@ -27,7 +27,7 @@ use crate::quarantine::{Breaker, Replayer};
 use crate::query::Table;
 use crate::record::TableDef;
 use crate::registry::Registry;
-use crate::runtime::supervisor::Supervisor;
+use crate::runtime::supervisor::{Supervisor, SupervisorParts};
 use crate::runtime::worker::{Ended, Worker, WorkerContext, spawn};
 use crate::runtime::{BrokerTime, Health};
 use crate::store::SharedMemory;
@@ -237,17 +237,18 @@ pub fn start(settings: Settings, options: StartOptions) -> Result<Running> {
     // Before the group is joined: what is going on can be asked from the first moment.
     let server = serve::Server::start(listener, state.clone())?;
     let (told, ended) = bounded(OUTCOMES);
-    let supervisor = supervisor(&parts, options, &told)?;
+    let supervisor = supervisor(&parts, options, state.cluster.clone(), &told)?;
     let (stop, stopped) = bounded(1);
-    let supervisor = spawn("supervisor".into(), told, move || supervisor(stopped).run())?;
+    let supervisor = spawn("supervisor".into(), told, move || supervisor(stopped)?.run())?;
     Ok(Running { address, state, parts, server, supervisor, stop, ended })
 }
 
 fn supervisor(
     parts: &Parts,
     options: StartOptions,
+    cluster: Arc<Cluster>,
     told: &Sender<(String, Result<()>)>,
-) -> Result<impl FnOnce(crossbeam_channel::Receiver<()>) -> Supervisor + Send + 'static> {
+) -> Result<impl FnOnce(crossbeam_channel::Receiver<()>) -> Result<Supervisor> + Send + 'static> {
     let settings = &parts.settings;
     let registry = settings.schema_registry.as_ref().map(|settings| {
         let health = parts.health.clone();
@@ -290,8 +291,8 @@ fn supervisor(
         Some(chosen) => chosen == OnStop::Leave,
         None => !settings.instance.static_membership,
     };
-    let health = parts.health.clone();
-    Ok(move |stopped| Supervisor::new(membership, tables, stopped, health, leave))
+    let (health, settings) = (parts.health.clone(), settings.clone());
+    Ok(move |stop| Supervisor::new(SupervisorParts { membership, tables, cluster, stop, health, leave, settings }))
 }
 
 impl Running {
@@ -299,7 +300,7 @@ impl Running {
     pub fn wait_failure(&self, timeout: Duration) -> Result<()> {
         match self.ended.recv_timeout(timeout) {
             Ok((_, Err(e))) => Err(self.cause(e)),
-            Ok((name, Ok(()))) if !["open-", "close-"].iter().any(|done| name.starts_with(done)) => {
+            Ok((name, Ok(()))) if !["open-", "close-", "delete-"].iter().any(|done| name.starts_with(done)) => {
                 Err(Error::internal(format!("{name} ended although nobody stopped it")))
             }
             _ => self.parts.openers.iter().find_map(|o| o.table.index.failure()).map_or(Ok(()), Err),

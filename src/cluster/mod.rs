@@ -8,6 +8,7 @@
 
 pub mod client;
 mod members;
+pub mod placement;
 mod run;
 pub mod state;
 

@@ -40,6 +40,7 @@ pub(super) fn settings(root: &Members, mistakes: &Mistakes) -> Settings {
         memory_budget,
         schema_registry: registry(&registry_section),
         cluster: cluster(all.sub("cluster")),
+        state: state(all.sub("state")),
         processing: processing(all.sub("processing")),
         index: index(all.sub("index")),
         topics: topics(all.sub("topics"), broker.kind),
@@ -158,9 +159,19 @@ fn cluster(s: Section<'_>) -> ClusterSettings {
         peers: s.or("peers", Vec::new(), addresses),
         heartbeat_interval: s.or("heartbeat_interval", millis(100), duration(millis(10)..=seconds(10))),
         misses: s.or("misses", 3, whole(1..=1_000)),
+        standbys: s.or("standbys", 1, whole(0..=100)),
     };
     s.finish();
     cluster
+}
+
+fn state(s: Section<'_>) -> StateSettings {
+    let state = StateSettings {
+        retention: s.or("retention", DAY, duration(seconds(1)..=DAY * 3650)),
+        budget: s.or("budget", 10 * GIB, size(0..=1024 * TIB)),
+    };
+    s.finish();
+    state
 }
 
 /// Base addresses: a list, or separated by commas; empty where there are none.

@@ -21,6 +21,8 @@ pub struct Settings {
     pub cluster: ClusterSettings,
     /// Exactly once or at least once, and when to commit.
     pub processing: ProcessingSettings,
+    /// Files of tasks that have gone.
+    pub state: StateSettings,
     /// One number for everything that holds memory.
     pub memory_budget: u64,
     /// Freshness and cost of the index.
@@ -86,6 +88,17 @@ pub struct ClusterSettings {
     pub heartbeat_interval: Duration,
     /// So many heartbeats without an answer make an instance dead (default 3).
     pub misses: u32,
+    /// Copies of each task on other instances than its owner's (default 1).
+    pub standbys: usize,
+}
+
+/// `[state]`
+#[derive(Clone, Debug)]
+pub struct StateSettings {
+    /// Files of a task that is not on this instance any more are kept for so long (default 24 h).
+    pub retention: Duration,
+    /// All such files together take at most so many bytes of the disk (default 10 GiB); the least recently used go first.
+    pub budget: u64,
 }
 
 /// `broker.kind`

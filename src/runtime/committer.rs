@@ -13,6 +13,7 @@ use super::control::{Release, ToCommit};
 use super::link::Link;
 use crate::broker::{GroupToken, TransactionalProducer};
 use crate::config::ProcessingSettings;
+use crate::fault;
 use crate::runtime::Health;
 use crate::store::Position;
 use crate::task::batch::Batch;
@@ -261,6 +262,7 @@ impl Committer {
                 task.store.sync()?;
             }
         }
+        fault::point("release.1_synced");
         // The receiver may have given up waiting.
         let _ = release.done.send(());
         Ok(())

@@ -6,6 +6,7 @@
 pub mod agenda;
 pub mod committer;
 pub mod control;
+pub mod follower;
 pub mod grouping;
 pub mod health;
 pub mod inbox;
@@ -14,6 +15,8 @@ pub mod merger;
 mod opening;
 pub mod overlay;
 pub mod repartition;
+mod retention;
+mod standbys;
 pub mod supervisor;
 pub mod waiting;
 pub mod watchdog;

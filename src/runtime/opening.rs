@@ -9,9 +9,10 @@ use parking_lot::Mutex;
 use super::control::Control;
 use crate::broker::GroupToken;
 use crate::runtime::Health;
-use crate::store::Store;
+use crate::store::{Store, note_held};
+use crate::task::follow::{Copy, stop};
 use crate::task::{Opener, Phase, Task, TaskView};
-use crate::{Error, Reaction, Result};
+use crate::{Error, Reaction, Result, clock};
 
 /// Pause between attempts to open a task while the broker is away.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -47,6 +48,25 @@ pub(super) fn persist(opener: &Opener, view: &Arc<TaskView>, writer: &str, healt
     Ok(None)
 }
 
+/// Opens a copy, trying until the broker is there; `None` if it was given up or cannot be kept, which it then says.
+pub(super) fn persist_copy(opener: &Opener, view: &Arc<TaskView>) -> Option<Copy> {
+    while !view.is_abandoned() {
+        match opener.open_copy(view) {
+            Ok(copy) => return Some(copy),
+            Err(e) if view.is_abandoned() => tracing::info!(error = %e, "opening a standby was given up"),
+            Err(e) if e.reaction() == Reaction::Retry => {
+                tracing::warn!(error = %e, "trying again");
+                std::thread::sleep(AGAIN);
+            }
+            Err(e) => {
+                stop(view, &e);
+                return None;
+            }
+        }
+    }
+    None
+}
+
 /// Gives an open task to its worker, unless it was given up meanwhile.
 pub(super) fn hand_over(task: Task, token: &Mutex<Option<GroupToken>>, orders: &Sender<Control>) -> Result<()> {
     let view = &task.view;
@@ -80,6 +100,7 @@ pub(super) fn close(view: &TaskView) -> Result<()> {
     while Arc::strong_count(&store) > 1 && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(2));
     }
+    note_held(store.dir(), clock::now_ms())?;
     tracing::info!(task = format!("{}/{}", view.table, view.partition), "task is closed, its files are kept");
     drop::<Arc<Store>>(store);
     Ok(())

@@ -4,7 +4,7 @@
 //!
 //! A task can be lost in two ways. While the group itself is away (its broker is down, or we cannot reach it) nobody can say
 //! who owns it: it is *parked*, and goes on answering with what it has, as a standby. When the group has settled again
-//! without giving it to us, somebody else owns it: it is closed, and its files stay.
+//! without giving it to us, somebody else owns it: then it is followed as a standby, or closed, and its files stay.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,15 +15,24 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
 
 use super::control::{Control, Release};
+use super::follower::{Follow, Follower};
 use super::opening::{close, hand_over, persist, wait_released};
+use super::retention::Tidy;
+use super::standbys::{Neighbours, Standbys};
 use super::worker::{Worker, WorkerContext, spawn};
 use crate::broker::{GroupToken, MemberEvent, Membership, TopicPartition};
+use crate::cluster::Cluster;
+use crate::config::Settings;
 use crate::runtime::Health;
 use crate::task::{Role, TaskView};
 use crate::{Error, Reaction, Result};
 
 /// Tasks of one table that are opened at a time.
 const OPEN_AT_ONCE: usize = 4;
+/// Copies of one table that are opened at a time.
+const COPIES_AT_ONCE: usize = 1;
+/// Orders that wait for a follower.
+const FOLLOW_ORDERS: usize = 1_024;
 /// How long the membership is polled at a time.
 const POLL: Duration = Duration::from_millis(100);
 /// How long leaving the group may take.
@@ -32,64 +41,105 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 const GIVE_BACK_WITHIN: Duration = Duration::from_secs(25);
 
 /// One table's workers and what they are built from.
-struct TableWorkers {
-    context: WorkerContext,
+pub(super) struct TableWorkers {
+    pub(super) context: WorkerContext,
     workers: Vec<Worker>,
     /// Permits for opening.
     permits: (Sender<()>, Receiver<()>),
+    /// Orders to the thread that follows changelogs.
+    pub(super) follower: Sender<Follow>,
+    following: JoinHandle<()>,
+    /// Permits for opening copies.
+    pub(super) copy_permits: (Sender<()>, Receiver<()>),
 }
 
-/// A task that was lost, and nobody knows yet to whom. It keeps answering reads with what it has until it is ours again, or
-/// known to be another's.
-struct Parked {
-    view: Arc<TaskView>,
-    /// Told, or closed, when the worker has let go of it.
-    released: Receiver<()>,
+impl TableWorkers {
+    fn start(context: WorkerContext, workers: Vec<Worker>) -> Result<Self> {
+        let (follower, orders) = bounded(FOLLOW_ORDERS);
+        let opener = context.opener.clone();
+        let name = format!("follow-{}", opener.table.def.name);
+        let following = spawn(name, context.ended.clone(), move || Follower::new(opener, orders).run())?;
+        let (permits, copy_permits) = (bounded(OPEN_AT_ONCE), bounded(COPIES_AT_ONCE));
+        Ok(Self { context, workers, permits, follower, following, copy_permits })
+    }
+}
+
+/// A task that is open, and that whoever wrote to it lets go of.
+pub(super) struct Open {
+    pub(super) view: Arc<TaskView>,
+    /// Told, or closed, when it has been let go of.
+    pub(super) released: Receiver<()>,
 }
 
 /// The supervisor's state.
 pub struct Supervisor {
-    membership: Box<dyn Membership>,
+    pub(super) membership: Box<dyn Membership>,
     /// By changelog topic.
-    tables: BTreeMap<String, TableWorkers>,
-    token: Arc<Mutex<Option<GroupToken>>>,
+    pub(super) tables: BTreeMap<String, TableWorkers>,
+    pub(super) token: Arc<Mutex<Option<GroupToken>>>,
     /// Threads that open or close tasks, or have.
-    working: BTreeMap<TopicPartition, JoinHandle<()>>,
-    parked: BTreeMap<TopicPartition, Parked>,
+    pub(super) working: BTreeMap<TopicPartition, JoinHandle<()>>,
+    /// Tasks that were lost, and nobody knows yet to whom. They go on answering with what they have.
+    parked: BTreeMap<TopicPartition, Open>,
+    /// Copies of others' tasks.
+    pub(super) standbys: Standbys,
+    pub(super) neighbours: Neighbours,
     stop: Receiver<()>,
     health: Arc<Health>,
     /// Whether the group gives the tasks away at once when this instance stops.
     leave: bool,
     /// Out of the group, since a worker makes no progress.
     out: bool,
+    /// Leaving the group only to join it again.
+    pub(super) returning: bool,
+    pub(super) settings: Arc<Settings>,
+    pub(super) tidy: Tidy,
+}
+
+/// What a supervisor is built from.
+pub struct SupervisorParts {
+    /// The group.
+    pub membership: Box<dyn Membership>,
+    /// Each table's workers and what they are built from.
+    pub tables: Vec<(WorkerContext, Vec<Worker>)>,
+    /// The other instances.
+    pub cluster: Arc<Cluster>,
+    /// Told, or closed, when it is time to stop.
+    pub stop: Receiver<()>,
+    /// Health.
+    pub health: Arc<Health>,
+    /// At the end the group is told to give the tasks away at once; else a static member goes silent, and finds them again
+    /// when it comes back in time.
+    pub leave: bool,
+    /// Settings.
+    pub settings: Arc<Settings>,
 }
 
 impl Supervisor {
-    /// A supervisor over the tables' workers. `leave`: at the end the group is told to give the tasks away at once, else a
-    /// static member goes silent and finds them again when it comes back in time.
-    pub fn new(
-        membership: Box<dyn Membership>,
-        tables: Vec<(WorkerContext, Vec<Worker>)>,
-        stop: Receiver<()>,
-        health: Arc<Health>,
-        leave: bool,
-    ) -> Self {
+    /// A supervisor over the tables' workers.
+    pub fn new(parts: SupervisorParts) -> Result<Self> {
+        let SupervisorParts { membership, tables, cluster, stop, health, leave, settings } = parts;
         let table = |(context, workers): (WorkerContext, Vec<Worker>)| {
-            let topic = context.opener.settings.changelog_topic(&context.opener.table.def.name);
-            (topic, TableWorkers { context, workers, permits: bounded(OPEN_AT_ONCE) })
+            let topic = settings.changelog_topic(&context.opener.table.def.name);
+            Ok((topic, TableWorkers::start(context, workers)?))
         };
-        let tables = tables.into_iter().map(table).collect();
-        Self {
+        let tables = tables.into_iter().map(table).collect::<Result<_>>()?;
+        Ok(Self {
             membership,
             tables,
             token: Arc::default(),
             working: BTreeMap::new(),
             parked: BTreeMap::new(),
+            standbys: Standbys::new(),
+            neighbours: Neighbours::new(cluster, &settings),
             stop,
             health,
             leave,
             out: false,
-        }
+            returning: false,
+            tidy: Tidy::default(),
+            settings,
+        })
     }
 
     /// Runs until told to stop, then stops the workers and leaves the group.
@@ -97,6 +147,8 @@ impl Supervisor {
         let mut troubled = false;
         while matches!(self.stop.try_recv(), Err(TryRecvError::Empty)) {
             self.watch()?;
+            self.place()?;
+            self.tidy()?;
             match self.membership.poll(POLL) {
                 Err(e) if e.reaction() == Reaction::Retry => {
                     troubled = true;
@@ -107,19 +159,25 @@ impl Supervisor {
                     if std::mem::take(&mut troubled) {
                         self.health.set_trouble(None);
                     }
-                    self.follow(event)?;
+                    self.heed(event)?;
                 }
             }
         }
         for table in self.tables.values() {
             table.context.opener.table.tasks().values().for_each(|view| self.abandon(view));
         }
+        let mut following = Vec::new();
         for (_, table) in std::mem::take(&mut self.tables) {
             table.workers.into_iter().for_each(Worker::stop);
+            following.push(table.following);
         }
         for (_, working) in std::mem::take(&mut self.working) {
             // Its outcome was told through `ended`.
             let _ = working.join();
+        }
+        for following in following {
+            // It ends when nobody can give it orders any more; its outcome was told through `ended`.
+            let _ = following.join();
         }
         for parked in std::mem::take(&mut self.parked).into_values() {
             parked.view.store().map_or(Ok(()), |store| store.sync())?;
@@ -176,7 +234,7 @@ impl Supervisor {
         tracing::warn!("the group was not told that this instance goes: {why}");
     }
 
-    fn follow(&mut self, event: Option<MemberEvent>) -> Result<()> {
+    fn heed(&mut self, event: Option<MemberEvent>) -> Result<()> {
         match event {
             None => {}
             Some(MemberEvent::Assigned { partitions, token }) => {
@@ -189,7 +247,12 @@ impl Supervisor {
                 self.renew(&token);
                 self.settle()?;
             }
-            Some(MemberEvent::Left) => tracing::info!("left the group"),
+            Some(MemberEvent::Left) => {
+                tracing::info!("left the group");
+                if std::mem::take(&mut self.returning) && !self.out {
+                    self.membership.rejoin()?;
+                }
+            }
             Some(MemberEvent::Revoked { partitions, lost }) => {
                 self.release(&partitions, lost)?;
                 self.membership.release(&partitions)?;
@@ -208,10 +271,14 @@ impl Supervisor {
 
     /// Opens a task beside the running ones and gives it to its worker when it is caught up.
     fn open(&mut self, tp: &TopicPartition) -> Result<()> {
-        let (previous, parked) = (self.working.remove(tp), self.parked.remove(tp));
+        let open = match self.parked.remove(tp) {
+            Some(parked) => Some(parked),
+            None => self.unfollow(tp)?,
+        };
+        let previous = self.working.remove(tp);
         let table = self.table(tp)?;
         let name = || table.context.opener.table.def.name.as_str().into();
-        let view = parked.as_ref().map(|p| p.view.successor(Role::Active));
+        let view = open.as_ref().map(|o| o.view.successor(Role::Active));
         let view = view.unwrap_or_else(|| TaskView::new(name(), tp.partition, Role::Active));
         table.context.opener.table.add_task(view.clone());
         let worker = &table.workers[tp.partition as usize % table.workers.len()];
@@ -224,9 +291,10 @@ impl Supervisor {
             if let Some(previous) = previous {
                 let _ = previous.join();
             }
-            if let Some(Parked { released, .. }) = parked {
+            if let Some(open) = open {
                 // The worker may be waiting for the broker; it writes to the store until it has let go.
-                wait_released(&released, || view.is_abandoned());
+                wait_released(&open.released, || view.is_abandoned());
+                view.set_store(open.view.store());
             }
             // Nothing is ever sent: it is closed when nobody can write under our identity any more.
             let _ = initialised.recv();
@@ -241,7 +309,7 @@ impl Supervisor {
 
     /// Gives up a task that is still being opened. Whoever opens it holds the lock while it hands it over: afterwards the
     /// worker either has it, in front of the orders that follow, or never gets it.
-    fn abandon(&self, view: &TaskView) {
+    pub(super) fn abandon(&self, view: &TaskView) {
         let _handing_over = self.token.lock();
         view.abandon();
     }
@@ -259,7 +327,7 @@ impl Supervisor {
             let (done, released) = bounded(1);
             // A worker that has ended tells why itself.
             let _ = worker.orders.send(Control::Release(Release { partitions: vec![tp.partition], lost, done }));
-            leaving.push((tp.clone(), Parked { view, released }, lost));
+            leaving.push((tp.clone(), Open { view, released }, lost));
         }
         let until = Instant::now() + GIVE_BACK_WITHIN;
         for (tp, task, lost) in leaving {
@@ -268,31 +336,38 @@ impl Supervisor {
                 continue;
             }
             // If it does not let go in time, the group gives the task away regardless, and what it commits is refused.
-            let _ = task.released.recv_timeout(until.saturating_duration_since(Instant::now()));
-            self.close(&tp, task)?;
+            if task.released.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok() {
+                // It was told once, and whoever takes the task up looks for it again.
+                let (done, released) = bounded(1);
+                drop(done);
+                self.follow(tp, Some(Open { released, ..task }))?;
+            } else {
+                self.close(&tp, task)?;
+            }
         }
         Ok(())
     }
 
     /// Shows a lost task as what it is now: a copy that answers.
-    fn park(&mut self, tp: TopicPartition, task: Parked) -> Result<()> {
+    fn park(&mut self, tp: TopicPartition, task: Open) -> Result<()> {
         let view = task.view.successor(Role::Standby);
         self.table(&tp)?.context.opener.table.add_task(view.clone());
-        self.parked.insert(tp, Parked { view, ..task });
+        self.parked.insert(tp, Open { view, ..task });
         Ok(())
     }
 
     /// The group has settled: what it did not give back to us is somebody else's.
     fn settle(&mut self) -> Result<()> {
+        self.tidy.settled.get_or_insert_with(Instant::now);
         for (tp, task) in std::mem::take(&mut self.parked) {
             tracing::info!(%tp, "the group has given a task that was lost to another instance");
-            self.close(&tp, task)?;
+            self.follow(tp, Some(task))?;
         }
         Ok(())
     }
 
     /// Hides a task from readers, and closes its store beside everything else.
-    fn close(&mut self, tp: &TopicPartition, task: Parked) -> Result<()> {
+    pub(super) fn close(&mut self, tp: &TopicPartition, task: Open) -> Result<()> {
         let previous = self.working.remove(tp);
         let table = self.table(tp)?;
         table.context.opener.table.remove_task(tp.partition);
@@ -309,7 +384,12 @@ impl Supervisor {
         Ok(())
     }
 
-    fn table(&self, tp: &TopicPartition) -> Result<&TableWorkers> {
+    /// Whether the group has told what is ours in it, as far as is known here.
+    pub(super) fn is_in_group(&self) -> bool {
+        self.tidy.settled.is_some() && self.parked.is_empty() && !self.out && !self.returning
+    }
+
+    pub(super) fn table(&self, tp: &TopicPartition) -> Result<&TableWorkers> {
         self.tables
             .get(&*tp.topic)
             .ok_or_else(|| Error::internal(format!("the group assigned {tp}, which is no changelog of ours")))

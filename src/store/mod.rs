@@ -8,12 +8,14 @@
 //! - `INV-STORE-3`: a record that is due at a time has an entry in `expiry` at that time or before it.
 
 mod expiry;
+mod held;
 mod layout;
 mod position;
 mod shared;
 mod task_store;
 
 pub use expiry::{Due, DuePage};
+pub use held::{disk_bytes, last_held, note_held};
 pub use layout::{FORMAT_FILE, task_dir};
 pub use position::{Accounting, EndedCount, Position, SourcePosition};
 pub use shared::SharedMemory;

@@ -10,6 +10,7 @@ pub mod audit;
 pub mod batch;
 pub mod commit;
 pub mod definition;
+pub mod follow;
 pub mod open;
 pub mod plan;
 pub mod restore;

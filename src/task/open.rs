@@ -68,7 +68,7 @@ impl Opener {
         task_dir(&self.settings.instance.data_dir, &self.settings.application, &self.table.def.name, partition)
     }
 
-    fn changelog(&self, partition: u32) -> Changelog<'_> {
+    pub(super) fn changelog(&self, partition: u32) -> Changelog<'_> {
         let topic = self.settings.changelog_topic(&self.table.def.name);
         Changelog { broker: &*self.broker, tp: TopicPartition::new(topic, partition) }
     }
@@ -89,6 +89,12 @@ impl Opener {
     }
 
     fn open_inner(&self, view: &Arc<TaskView>, writer: &str) -> Result<Task> {
+        let store = self.open_store(view)?;
+        self.bring_up(view, store, writer, self.fence)
+    }
+
+    /// Opens what is on disk, and shows it.
+    pub(super) fn open_store(&self, view: &Arc<TaskView>) -> Result<Arc<Store>> {
         let partition = view.partition;
         view.set_phase(Phase::Opening);
         let dir = self.dir(partition);
@@ -112,7 +118,7 @@ impl Opener {
             self.publish(view, &store, &position)?;
         }
         view.set_store(Some(store.clone()));
-        self.bring_up(view, store, writer, self.fence)
+        Ok(store)
     }
 
     /// The way back after a rollback: whether the last transaction was committed or not, the changelog tells. Fences nobody:
@@ -229,7 +235,7 @@ impl Opener {
     }
 
     /// Says what the store covers. What the index shows of it comes later.
-    fn publish(&self, view: &TaskView, store: &Store, position: &Position) -> Result<()> {
+    pub(super) fn publish(&self, view: &TaskView, store: &Store, position: &Position) -> Result<()> {
         let changelog = store.changelog()?;
         view.advance(|p| {
             p.applied = source_positions(&self.table.def, position).into_iter().collect();

@@ -11,6 +11,7 @@ use rustc_hash::FxHashSet;
 use super::plan::{self, IndexRepair, RestorePlan};
 use super::view::{Phase, TaskView};
 use crate::broker::{Broker, Offset, Progress, TopicPartition};
+use crate::fault;
 use crate::index::{IndexBatch, IndexChange, TableIndex};
 use crate::record::POSITION_KEY;
 use crate::store::{Position, Store, StoreBatch};
@@ -128,6 +129,7 @@ pub fn restore(
         let position = stretch.position.as_deref().map(Position::decode).transpose()?;
         let records = stretch.records.iter().map(|(k, v)| (k.as_slice(), v.as_deref())).collect();
         store.apply(&StoreBatch { records, position: position.as_ref(), changelog: stretch.next })?;
+        fault::point("restore.1_applied");
         stretch.records.iter().for_each(|(k, _)| touched(k));
         count += stretch.records.len() as u64;
         let rate = count as f64 / started.elapsed().as_secs_f64().max(0.001);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
+use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use keld::record::Partitioner;
@@ -19,6 +20,7 @@ pub(crate) const TABLE: &str = "products";
 pub(crate) const PARTITIONS: u32 = 12;
 /// Session timeout of every instance here.
 pub(crate) const SESSION: Duration = Duration::from_secs(6);
+const SIGABRT: i32 = 6;
 /// Keys asked for at a time.
 const MANY: usize = 500;
 
@@ -57,6 +59,13 @@ impl Fleet {
 
     pub(crate) fn kill(&mut self, number: usize) {
         self.running.remove(&number).unwrap().kill();
+    }
+
+    /// Waits until an instance has died at a fault point.
+    pub(crate) fn wait_aborted(&mut self, number: usize, point: &str) {
+        let (status, stderr) = self.running.remove(&number).unwrap().wait_end();
+        assert_eq!(status.signal(), Some(SIGABRT), "{point}: {status}\n{stderr}");
+        assert!(stderr.contains(&format!("fault point {point} fired")), "{point}: {stderr}");
     }
 
     /// SIGTERM; it must finish cleanly. What it wrote to stderr.
@@ -163,19 +172,39 @@ impl Fleet {
         self.stderr(number).matches("the group has settled").count()
     }
 
-    /// Stops everybody, and compares the changelog and what each of the instances `of` has on disk.
-    pub(crate) fn end(mut self, workload: &Workload, of: Range<usize>) {
+    /// Stops everybody, and compares the changelog and what each of the instances `of` has on disk. Returns, by instance and
+    /// partition, the records and documents that were missing there and had to be brought up first.
+    pub(crate) fn end(mut self, workload: &Workload, of: Range<usize>) -> BTreeMap<usize, BTreeMap<u32, (u64, u64)>> {
         for number in self.running.keys().copied().collect::<Vec<_>>() {
             self.stop(number);
         }
         truth::by_changelog(&self.lab, TABLE, workload);
-        for number in of {
-            self.lab
-                .sets
-                .push(format!("instance.data_dir={}", self.lab.dir.path().join(format!("data-{number}")).display()));
-            self.lab.verify();
+        let verify = |number: usize| {
+            let dir = self.lab.dir.path().join(format!("data-{number}"));
+            self.lab.sets.push(format!("instance.data_dir={}", dir.display()));
+            (number, self.lab.verify().lines().map(brought_up).collect())
+        };
+        of.map(verify).collect()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (number, instance) in &self.running {
+                let said = instance.stderr();
+                let tail: Vec<&str> = said.lines().rev().take(60).collect();
+                println!("the last words of keld-{number}:");
+                tail.iter().rev().for_each(|line| println!("{line}"));
+            }
         }
     }
+}
+
+fn brought_up(line: &str) -> (u32, (u64, u64)) {
+    let audit: Value = serde_json::from_str(line).unwrap();
+    let n = |name: &str| audit[name].as_u64().unwrap();
+    (u32::try_from(n("partition")).unwrap(), (n("restored"), n("reindexed")))
 }
 
 /// The number of the instance that owns each partition.
@@ -208,10 +237,16 @@ pub(crate) fn owners(statuses: &BTreeMap<usize, Value>) -> Option<Owners> {
 }
 
 fn is_done(statuses: &BTreeMap<usize, Value>, owners: &Owners, ends: &Ends) -> bool {
-    ends.iter().all(|((topic, partition), end)| {
-        let task = tasks_in(&statuses[&owners[partition]], "active", "running").find(|t| t["partition"] == *partition);
-        ["applied", "visible"].iter().all(|which| next(task.unwrap(), which, topic) >= *end)
+    owners.iter().all(|(partition, owner)| {
+        let task = tasks_in(&statuses[owner], "active", "running").find(|t| t["partition"] == *partition);
+        is_shown(task.unwrap(), ends)
     })
+}
+
+/// Whether a task shows everything up to `ends`.
+pub(crate) fn is_shown(task: &Value, ends: &Ends) -> bool {
+    let own = ends.iter().filter(|((_, partition), _)| task["partition"] == *partition);
+    own.into_iter().all(|((topic, _), end)| ["applied", "visible"].iter().all(|which| next(task, which, topic) >= *end))
 }
 
 /// The next offset of a topic; a position names the last event that is covered.
@@ -235,9 +270,23 @@ fn compare_keys(client: &Client, keys: &[&str], workload: &Workload) {
     }
     for key in keys.iter().filter(|key| workload.expected.contains_key(**key)) {
         let filter = escape(&format!("sku:\"{key}\""));
-        let answer = client.get(&format!("/v1/tables/{TABLE}/search?filter={filter}&limit=2"));
+        let answer = search(client, &format!("/v1/tables/{TABLE}/search?filter={filter}&limit=2"));
         assert_eq!(answer["total"], 1, "search for {key}: {answer}");
         assert_eq!(answer["hits"][0]["record"].as_object(), workload.expected.get(*key), "search for {key}");
+    }
+}
+
+/// A search, again while a copy that has begun meanwhile is on its way.
+fn search(client: &Client, path: &str) -> Value {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match client.get_any(path) {
+            (200, answer) => return answer,
+            (503, answer) if answer["reason"] == "restoring" && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            (status, answer) => panic!("GET {path}: {status} {answer}"),
+        }
     }
 }
 

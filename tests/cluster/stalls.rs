@@ -64,7 +64,7 @@ fn a_stuck_worker_gives_its_tasks_away_says_so_and_comes_back() {
     let ends = fleet.append(parts[1]);
     fleet.wait_done(&ends, |owners| owners.values().all(|n| *n == 0));
     let taken_over = fired.elapsed();
-    assert!(taken_over < stall / 2, "the other has done its work only after {taken_over:?}");
+    assert!(fleet.statuses()[&1]["stall"].is_string(), "it woke before the other had done its work: {taken_over:?}");
 
     fleet.wait_for("it to go on", |statuses| statuses[&1]["stall"].is_null().then_some(()));
     let ends = fleet.append(parts[2]);

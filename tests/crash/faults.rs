@@ -18,8 +18,9 @@ const SIGABRT: i32 = 6;
 pub(crate) fn abort_everywhere(on: On) {
     let (events, arrivals): (usize, &[u32]) = if full_scale() { (100_000, &[1, 3, 8]) } else { (60_000, &[3]) };
     let workload = Workload::catalog(events, 2_000, &["--dup", "0.1", "--late", "0.1"]);
-    // Those of a replay are met when somebody replays: tests/quarantine.rs.
-    let points = POINTS.iter().filter(|point| !point.starts_with("replay."));
+    // Those of a replay are met when somebody replays: tests/quarantine.rs; those of tasks that move in tests/cluster.rs.
+    let elsewhere = ["replay.", "restore.", "release.", "standby."];
+    let points = POINTS.iter().filter(|point| !elsewhere.iter().any(|kind| point.starts_with(kind)));
     for (point, arrival) in points.clone().flat_map(|p| arrivals.iter().map(move |a| (p, a))) {
         abort_at(on, point, *arrival, &workload);
     }
