@@ -3,6 +3,7 @@
 //! Owns parameters, freshness, limits and the shape of answers. Does not own what a search finds ([`crate::query`]) or
 //! what a record looks like ([`crate::record::render`]).
 
+mod analysis;
 mod cluster;
 mod context;
 mod explain;

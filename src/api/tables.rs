@@ -8,6 +8,7 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::analysis::AnalysisDto;
 use super::context::{At, Context};
 use super::openapi::Problems;
 use super::params::Params;
@@ -110,6 +111,12 @@ pub(crate) struct FieldDto {
     /// Most members of a set, keys of a map, values of an append.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<usize>,
+    /// How a text becomes words, where the field says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    analysis: Option<AnalysisDto>,
+    /// Other ways in which a text is indexed, by the name that stands behind the field's in queries.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    variants: BTreeMap<String, AnalysisDto>,
 }
 
 /// A field that an expression computes from the record.
@@ -276,6 +283,8 @@ fn field(def: &FieldDef) -> FieldDto {
         sort: sortable(def),
         facet: def.facet,
         limit: def.merge.limit().map(|_| def.limit),
+        analysis: AnalysisDto::unless_default(&def.analysis),
+        variants: def.variants.iter().map(|(name, analysis)| (name.clone(), AnalysisDto::of(analysis))).collect(),
     }
 }
 

@@ -35,6 +35,11 @@ const LANGUAGES: &[(&str, Language)] = &[
     ("turkish", Language::Turkish),
 ];
 
+/// The word for a language, as it is written in a configuration.
+pub fn language_word(language: Language) -> &'static str {
+    LANGUAGES.iter().find(|(_, known)| *known == language).map_or("?", |(word, _)| word)
+}
+
 /// How a field becomes terms: its own way, and its variants by name, ordered.
 pub(super) fn of_field(field: &Section<'_>, kind: Option<FieldType>) -> (Analysis, Vec<(String, Analysis)>) {
     for key in ["analysis", "variants"] {

@@ -21,6 +21,7 @@ mod words;
 
 use std::path::Path;
 
+pub use analysis::language_word;
 pub use memory::MemoryPlan;
 use mistakes::Mistakes;
 pub use settings::*;

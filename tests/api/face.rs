@@ -49,7 +49,7 @@ event_id = "e"
 rank = 10
 
 [tables.products.fields]
-title = { type = "text" }
+title = { type = "text", analysis = { language = "english" }, variants = { start = { edge_grams = [1, 8] } } }
 brand = { type = "keyword", facet = true }
 price = { type = "float", sort = true }
 stock = { type = "integer" }

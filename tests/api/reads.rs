@@ -265,3 +265,22 @@ fn hits_show_where_words_stand_and_why_they_have_their_score() {
     let (status, wrong) = face.client.get_any("/v1/tables/products/search?q=walnut&highlight=brand");
     assert_eq!((status, &wrong["reason"]), (400, &json!("bad_request")));
 }
+
+#[test]
+fn a_text_is_found_in_every_way_that_its_table_describes() {
+    let face = Face::start();
+    let table = face.client.get("/v1/tables/products");
+    let title = table["fields"].as_array().unwrap().iter().find(|f| f["name"] == "title").unwrap();
+    assert_eq!(title["analysis"], json!({"language": "english", "folding": false}));
+    assert_eq!(title["variants"], json!({"start": {"folding": false, "edge_grams": [1, 8]}}));
+    for (q, wanted) in [
+        ("desks", vec!["p1"]),
+        ("title.start:desks", vec![]),
+        ("title.start:wal", vec!["p1", "p2"]),
+        ("title.start:(wal c)", vec!["p2"]),
+        ("title.start:alnut", vec![]),
+    ] {
+        let answer = face.search(&format!("q={}&sort=_key", escape(q)));
+        assert_eq!((keys(&answer), &answer["warnings"]), (wanted, &json!([])), "{q}");
+    }
+}
