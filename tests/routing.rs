@@ -4,7 +4,11 @@
 mod common;
 #[path = "routing/discovery.rs"]
 mod discovery;
+#[path = "routing/failover.rs"]
+mod failover;
 #[path = "routing/keys.rs"]
 mod keys;
 #[path = "routing/scene.rs"]
 mod scene;
+#[path = "routing/search.rs"]
+mod search;

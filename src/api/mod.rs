@@ -24,6 +24,7 @@ mod quarantine;
 mod records;
 #[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]
 mod scan;
+mod scatter;
 #[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]
 mod search;
 mod status;

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::context::Context;
 use super::params::Params;
 use super::problem::{Problem, ProblemBody, Reason};
-use super::{cluster, ingest, operation, peer, quarantine, records, scan, search, status, tables};
+use super::{cluster, ingest, operation, peer, quarantine, records, scan, scatter, search, status, tables};
 use crate::cluster::HEARTBEAT;
 
 /// The frame that the handlers' descriptions are put into.
@@ -78,6 +78,9 @@ pub(crate) fn routes() -> (axum::Router<Context>, utoipa::openapi::OpenApi) {
         .route(HEARTBEAT, axum::routing::get(cluster::heartbeat))
         .route(peer::RECORDS, axum::routing::post(peer::records))
         .route(peer::WAIT, axum::routing::post(peer::wait))
+        .route(scan::PEER, axum::routing::post(scan::of_peer))
+        .route(scatter::SEARCH, axum::routing::post(scatter::search))
+        .route(scatter::STATISTICS, axum::routing::post(scatter::statistics))
         .routes(routes!(operation::live))
         .routes(routes!(operation::ready))
         .routes(routes!(operation::metrics))

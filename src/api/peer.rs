@@ -282,3 +282,16 @@ pub(crate) fn no_answer(failed: &BTreeMap<u32, Option<Problem>>) -> Problem {
     });
     problem.with("missing_partitions", missing)
 }
+
+/// The answers that there are and the partitions that nobody answers for, where some do; else why nobody does. Who is there and
+/// does not answer as asked is a reason to refuse.
+pub(crate) fn some<T>(answered: Scattered<T, Problem>) -> Result<(Vec<T>, Vec<u32>), Problem> {
+    let missing: Vec<u32> = answered.failed.keys().copied().collect();
+    if let Some(problem) = answered.failed.values().flatten().find(|p| p.reason() != Reason::NoOwner) {
+        return Err(problem.clone().with("missing_partitions", missing));
+    }
+    if answered.answers.is_empty() {
+        return Err(no_answer(&answered.failed));
+    }
+    Ok((answered.answers.into_iter().map(|a| a.answer).collect(), missing))
+}

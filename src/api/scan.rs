@@ -4,21 +4,29 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use super::context::{At, Context};
+use super::context::{At, Context, Payload};
 use super::freshness::{self, Freshness, Stage};
 use super::openapi::Problems;
 use super::params::Params;
+use super::peer;
 use super::position::Coverage;
 use super::problem::Problem;
-use super::search::{Waiting, elsewhere, missing, needed};
+use super::records::Written;
+use super::search::{Waiting, elsewhere, missing};
 use crate::index::Place;
+use crate::query::route::{Host, Need};
 use crate::query::scan::{self, ScanAnswer, ScanRequest};
-use crate::query::{Stop, cursor};
+use crate::query::{Stop, Table, cursor};
 use crate::record::Shown;
+use crate::task::TaskView;
 
+/// Path for scans of other instances.
+pub(crate) const PEER: &str = "/v1/peer/scan";
 const DEFAULT_LIMIT: usize = 20;
 
 /// Parameters of a scan.
@@ -69,7 +77,7 @@ pub(crate) struct ScannedDto {
     key: String,
     /// The current record.
     #[schema(value_type = Object)]
-    record: Shown,
+    record: Written<Shown>,
 }
 
 /// Reads records by the beginning of their keys
@@ -91,25 +99,106 @@ pub(crate) async fn by_prefix(
     let freshness = Freshness::take(&mut params, api.timeout)?;
     params.finish()?;
     freshness.check(&table)?;
-    let views = freshness::admit(&table, &freshness, Stage::Applied, api.max_lag, || needed(&table, partial)).await?;
-    let coverage = Coverage::applied(ctx.instance(), &views);
-    let (open, closed): (Vec<_>, Vec<_>) = views.iter().map(|v| (v.partition, v.store())).partition(|s| s.1.is_some());
-    let silent: Vec<u32> = closed.into_iter().map(|(partition, _)| partition).collect();
-    let missing_partitions = missing(&table, &silent);
+    let limit = request.limit;
+    let of = cursor::of_scan(&name, &request.prefix);
+    let (answers, coverages, missing_partitions) = if ctx.state.cluster.members().is_alone() {
+        let absent = missing(&table, &[]);
+        if absent.len() == table.partitions as usize {
+            return Err(elsewhere(&absent));
+        }
+        let here = (0..table.partitions).filter(|p| !absent.contains(p)).collect();
+        let Scanned { answer, coverage } = scan_here(&ctx, &table, here, request, &freshness).await?;
+        (vec![answer.map(Written::Here)], vec![coverage], absent)
+    } else {
+        scan_anywhere(&ctx, &table, request, freshness).await?
+    };
     if !partial && !missing_partitions.is_empty() {
         return Err(elsewhere(&missing_partitions));
     }
-    let _waiting = Waiting(request.stop.clone());
-    let of = cursor::of_scan(&name, &request.prefix);
-    let scanned = Arc::clone(&table);
-    let job = move || {
-        let stores: Vec<_> = open.into_iter().filter_map(|(_, store)| store).collect();
-        Ok(scan::leaf(&scanned, &stores, &request)?)
-    };
-    let ScanAnswer { records, end } = ctx.lookups.run(job).await?;
+    let ScanAnswer { records, end } = scan::merge(answers, limit);
+    let coverage = Coverage::together(ctx.instance(), coverages);
     let cursor = end.map(|key| cursor::write(of, &Place { ranks: Vec::new(), key }));
     let records = records.into_iter().map(|(key, record)| ScannedDto { key: text(key), record }).collect();
     Ok(Json(ScanResponse { records, cursor, missing_partitions, coverage }))
+}
+
+/// A scan of named partitions.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ScanLeaf {
+    table: String,
+    partitions: Vec<u32>,
+    request: ScanRequest,
+    freshness: Freshness,
+}
+
+/// What a scan found, and what it covers; `R` is the record in whatever form it travels.
+#[derive(Debug, Serialize, Deserialize)]
+struct Scanned<R> {
+    answer: ScanAnswer<R>,
+    coverage: Coverage,
+}
+
+/// Scans partitions for another instance.
+pub(crate) async fn of_peer(State(ctx): State<Context>, Payload(body): Payload) -> Result<Response, Problem> {
+    let ScanLeaf { table, partitions, request, freshness } = peer::read(&body)?;
+    let table = ctx.table(&table)?;
+    Ok(Json(scan_here(&ctx, &table, partitions, request, &freshness).await?).into_response())
+}
+
+/// Scans partitions of this instance.
+async fn scan_here(
+    ctx: &Context,
+    table: &Arc<Table>,
+    partitions: Vec<u32>,
+    request: ScanRequest,
+    freshness: &Freshness,
+) -> Result<Scanned<Shown>, Problem> {
+    let max_lag = ctx.state.settings.api.max_lag;
+    let needed = || partitions.iter().map(|p| table.task(*p).ok_or_else(|| freshness::no_owner(*p))).collect();
+    let views = freshness::admit(table, freshness, Stage::Applied, max_lag, needed).await?;
+    let coverage = Coverage::applied(ctx.instance(), &views);
+    let store = |view: &Arc<TaskView>| view.store().ok_or_else(|| freshness::no_owner(view.partition));
+    let stores: Vec<_> = views.iter().map(store).collect::<Result<_, _>>()?;
+    let _waiting = Waiting(request.stop.clone());
+    let scanned = Arc::clone(table);
+    let answer = ctx.lookups.run(move || Ok(scan::leaf(&scanned, &stores, &request)?)).await?;
+    Ok(Scanned { answer, coverage })
+}
+
+/// Scans all partitions, wherever they are; also the partitions that nobody answers for.
+async fn scan_anywhere(
+    ctx: &Context,
+    table: &Arc<Table>,
+    request: ScanRequest,
+    freshness: Freshness,
+) -> Result<(Vec<ScanAnswer<Written<Shown>>>, Vec<Coverage>, Vec<u32>), Problem> {
+    let all: Vec<u32> = (0..table.partitions).collect();
+    let patience = ctx.state.settings.api.timeout / 2;
+    let ask = |host: Host, partitions: Vec<u32>| {
+        let freshness = freshness.of(&partitions);
+        // Each is stopped by itself: who has finished stops nobody else.
+        let request = ScanRequest { stop: Stop::default(), ..request.clone() };
+        let leaf = ScanLeaf { table: table.def.name.clone(), partitions, request, freshness };
+        let (ctx, table) = (ctx.clone(), Arc::clone(table));
+        async move {
+            match host {
+                Host::Here => {
+                    let ScanLeaf { partitions, request, freshness, .. } = leaf;
+                    let Scanned { answer, coverage } = scan_here(&ctx, &table, partitions, request, &freshness).await?;
+                    Ok((answer.map(Written::Here), coverage))
+                }
+                Host::There(url) => {
+                    let patience = patience + leaf.freshness.patience();
+                    let Scanned { answer, coverage } =
+                        peer::ask::<Scanned<Box<RawValue>>>(&ctx, &url, PEER, &leaf, patience).await?;
+                    Ok((answer.map(Written::There), coverage))
+                }
+            }
+        }
+    };
+    let (answers, missing) = peer::some(peer::send(ctx, table, &all, Need::Store, ask).await?)?;
+    let (answers, coverages) = answers.into_iter().unzip();
+    Ok((answers, coverages, missing))
 }
 
 /// Keys are UTF-8: what is not was quarantined.

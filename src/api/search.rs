@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
@@ -10,16 +9,17 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::context::{At, BodyParams, Context};
-use super::freshness::{self, Freshness, Stage};
+use super::freshness::Freshness;
 use super::openapi::Problems;
 use super::params::Params;
 use super::position::{Coverage, Positions};
 use super::problem::{Problem, Reason};
+use super::records::Written;
+use super::scatter::{self, Found, Searched};
 use crate::config::ApiSettings;
 use crate::query::facets::{DEFAULT_SIZE, FacetRequest, TopValues};
-use crate::query::{Count, Hit, MOST_SORT_KEYS, SearchAnswer, SearchRequest, SortKey, Stop, Table, aggs, cursor, leaf};
+use crate::query::{Count, Hit, MOST_SORT_KEYS, SearchAnswer, SearchRequest, SortKey, Stop, Table, aggs, cursor};
 use crate::record::{Shown, Value};
-use crate::task::TaskView;
 
 const DEFAULT_LIMIT: usize = 20;
 
@@ -178,7 +178,7 @@ pub(crate) struct HitDto {
     score: Option<f32>,
     /// The current record.
     #[schema(value_type = Object)]
-    record: Shown,
+    record: Written<Shown>,
     /// By field, pieces of its texts that have words of `q`, escaped for HTML, those words in `<em>`; where `highlight` asks.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     highlight: BTreeMap<String, Vec<String>>,
@@ -234,26 +234,19 @@ async fn answer(ctx: &Context, name: &str, mut params: Params) -> Result<Json<Se
     let limit = request.limit;
     params.finish()?;
     freshness.check(&table)?;
-    let views = freshness::admit(&table, &freshness, Stage::Visible, api.max_lag, || needed(&table, partial)).await?;
-    let coverage = Coverage::of(ctx.instance(), &views);
-    let (searched, facets, asked) = (Arc::clone(&table), request.facets.clone(), request.aggs.clone());
-    // Whoever stops waiting drops this future: at a time limit, or when the connection is gone.
-    let _waiting = Waiting(request.stop.clone());
-    let (mut found, took_ms) = ctx
-        .searches
-        .run(move || {
-            let started = Instant::now();
-            let found = leaf::search(&searched, &request)?;
-            Ok((found, started.elapsed().as_secs_f64() * 1e3))
-        })
-        .await?;
-    let next = next_page(&found, limit, identity);
+    let (facets, asked) = (request.facets.clone(), request.aggs.clone());
+    let mut found = if ctx.state.cluster.members().is_alone() {
+        alone(ctx, &table, request, &freshness, partial).await?
+    } else {
+        scatter::search_anywhere(ctx, &table, request, freshness).await?
+    };
+    let next = next_page(&found.answer, limit, identity);
     let fields = Arc::clone(&table.index.view().fields);
     let finish = |(request, partial)| aggs::finish(&fields, &request, partial, api.max_buckets);
-    let aggs = asked.zip(found.aggs.take()).map(finish).transpose()?;
-    let tops = std::mem::take(&mut found.facets).into_iter().zip(facets);
+    let aggs = asked.zip(found.answer.aggs.take()).map(finish).transpose()?;
+    let tops = std::mem::take(&mut found.answer.facets).into_iter().zip(facets);
     let facets = tops.map(|(facet, asked)| (asked.field, facet_dto(facet.top(asked.size)))).collect();
-    let response = SearchResponse { cursor: next, facets, aggs, ..respond(found, took_ms, coverage, &table) };
+    let response = SearchResponse { cursor: next, facets, aggs, ..respond(found) };
     if !partial && !response.missing_partitions.is_empty() {
         return Err(elsewhere(&response.missing_partitions));
     }
@@ -274,8 +267,25 @@ fn facet_dto(top: TopValues) -> FacetDto {
     FacetDto { values, distinct: top.distinct, max_error: top.max_error }
 }
 
+/// Searches what is here, where there is no other instance.
+async fn alone(
+    ctx: &Context,
+    table: &Arc<Table>,
+    request: SearchRequest,
+    freshness: &Freshness,
+    partial: bool,
+) -> Result<Found, Problem> {
+    let absent = missing(table, &[]);
+    if absent.len() == table.partitions as usize || (!partial && !absent.is_empty()) {
+        return Err(elsewhere(&absent));
+    }
+    let Searched { mut answer, coverage, took_ms } = scatter::search_here(ctx, table, request, freshness).await?;
+    answer.missing_partitions = missing(table, &answer.missing_partitions);
+    Ok(Searched { answer: answer.map(Written::Here), coverage, took_ms })
+}
+
 /// The cursor of the page behind this one, if there may be one.
-fn next_page(found: &SearchAnswer, limit: usize, identity: u64) -> Option<String> {
+fn next_page<R>(found: &SearchAnswer<R>, limit: usize, identity: u64) -> Option<String> {
     let last = found.hits.last().filter(|_| found.hits.len() >= limit)?;
     Some(cursor::write(identity, &last.place))
 }
@@ -295,6 +305,8 @@ fn search_params(params: &mut Params, api: &ApiSettings) -> Result<(SearchReques
         facets: facet_requests(params.commas("facets")?.unwrap_or_default(), api.max_buckets)?,
         aggs: params.json("aggs")?,
         max_buckets: api.max_buckets,
+        partitions: None,
+        statistics: None,
         stale: false,
         stop: Stop::default(),
     };
@@ -340,21 +352,11 @@ fn sort_keys(words: Vec<String>) -> Result<Vec<SortKey>, Problem> {
     Ok(keys)
 }
 
-/// The tasks that a search asks: all that are here, and it takes at least one.
-pub(super) fn needed(table: &Table, partial: bool) -> Result<Vec<Arc<TaskView>>, Problem> {
-    let tasks = table.tasks();
-    let missing = missing(table, &[]);
-    if tasks.is_empty() || (!partial && !missing.is_empty()) {
-        return Err(elsewhere(&missing));
-    }
-    Ok(tasks.values().cloned().collect())
-}
-
 pub(super) fn elsewhere(missing: &[u32]) -> Problem {
     let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
     Problem::new(
         Reason::NoOwner,
-        format!("this instance cannot answer for the partitions {}", names.join(", ")),
+        format!("no instance can answer for the partitions {} now", names.join(", ")),
         "try again in a moment; after a start or a rebalance partitions need a second to arrive",
     )
     .retry_after(1)
@@ -367,7 +369,7 @@ pub(super) fn missing(table: &Table, silent: &[u32]) -> Vec<u32> {
     (0..table.partitions).filter(|p| !tasks.contains_key(p) || silent.contains(p)).collect()
 }
 
-fn respond(found: SearchAnswer, took_ms: f64, mut coverage: Coverage, table: &Table) -> SearchResponse {
+fn respond(Searched { answer: found, mut coverage, took_ms }: Found) -> SearchResponse {
     let mut store_position = Positions::default();
     for (partition, covered) in &found.index {
         coverage.position.add(*partition, &covered.sources);
@@ -383,13 +385,13 @@ fn respond(found: SearchAnswer, took_ms: f64, mut coverage: Coverage, table: &Ta
         cursor: None,
         took_ms: (took_ms * 1e3).round() / 1e3,
         warnings: found.warnings,
-        missing_partitions: missing(table, &found.missing_partitions),
+        missing_partitions: found.missing_partitions,
         store_position,
         coverage,
     }
 }
 
-fn hit(hit: Hit) -> HitDto {
+fn hit(hit: Hit<Written<Shown>>) -> HitDto {
     // Keys are UTF-8: what is not was quarantined.
     let key = String::from_utf8(hit.place.key).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
     let score = hit.score.filter(|s| s.is_finite());

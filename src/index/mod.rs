@@ -21,6 +21,7 @@ mod place;
 mod queue;
 mod schema;
 mod slot;
+mod statistics;
 mod stop;
 mod summary;
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub use highlight::Highlighter;
 pub use mark::Mark;
 pub use place::{Place, Rank};
 pub use schema::{Fields, KEY, PARTITION, SCORE, Target};
+pub use statistics::Statistics;
 pub use stop::Stop;
 pub use summary::{Aggregator, Partial, Summed};
 pub use view::{ColumnValues, View};

@@ -15,6 +15,7 @@ use super::collect::{Matches, Ordering, Top};
 use super::highlight::Highlighter;
 use super::place::Place;
 use super::schema::{Fields, KEY, PARTITION, Target};
+use super::statistics::{Counted, Recorder, Statistics};
 use super::stop::Stop;
 use super::summary::{self, Aggregator, Summary, Summed};
 use super::{Covered, document};
@@ -23,13 +24,13 @@ use crate::{Error, Kind, Result};
 
 /// An empty index of the same schema: stands in where the library asks for an index and needs none of its documents.
 #[derive(Clone)]
-pub(super) struct Blank(Searcher);
+pub(super) struct Blank(Searcher, Counted);
 
 impl Blank {
     pub(super) fn new(like: &Index) -> tantivy::Result<Self> {
         let index = Index::builder().schema(like.schema()).settings(like.settings().clone()).create_in_ram()?;
         let reader: IndexReader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-        Ok(Self(reader.searcher()))
+        Ok(Self(reader.searcher(), Counted::default()))
     }
 }
 
@@ -40,6 +41,8 @@ pub struct View {
     blank: Blank,
     /// Positions that it covers, by partition. Every document is of one of these partitions.
     pub covered: Arc<BTreeMap<u32, Covered>>,
+    /// What scores go by instead of its own statistics.
+    given: Option<Arc<Statistics>>,
     /// Fields of the index.
     pub fields: Arc<Fields>,
     /// Counts the states; a later one has a larger number.
@@ -61,6 +64,7 @@ impl View {
             readers,
             blank: blank.clone(),
             covered: Arc::new(covered.clone()),
+            given: None,
             fields: Arc::clone(fields),
             generation,
         }
@@ -78,6 +82,40 @@ impl View {
         };
         let fruits = self.readers.iter().enumerate().map(in_segment).collect::<tantivy::Result<_>>()?;
         collector.merge_fruits(fruits)
+    }
+
+    /// The same state, scored by these statistics.
+    #[must_use]
+    pub fn scored_by(&self, statistics: Arc<Statistics>) -> Self {
+        Self {
+            readers: self.readers.clone(),
+            blank: self.blank.clone(),
+            covered: Arc::clone(&self.covered),
+            given: Some(statistics),
+            fields: Arc::clone(&self.fields),
+            generation: self.generation,
+        }
+    }
+
+    /// What the scores of a query depend on, counted in these partitions.
+    pub fn statistics(&self, query: &dyn Query, partitions: &BTreeSet<u32>) -> Result<Statistics> {
+        Recorder::record(self, partitions, query)
+    }
+
+    pub(super) fn readers(&self) -> &[Arc<SegmentReader>] {
+        &self.readers
+    }
+
+    pub(super) fn blank(&self) -> &Searcher {
+        &self.blank.0
+    }
+
+    pub(super) fn counted(&self) -> &Counted {
+        &self.blank.1
+    }
+
+    pub(super) fn field_name(&self, field: Field) -> String {
+        self.blank.0.schema().get_field_name(field).to_owned()
     }
 
     /// Documents that can be found.
@@ -254,7 +292,7 @@ impl View {
         Ok(all)
     }
 
-    fn failed(&self, e: TantivyError) -> Error {
+    pub(super) fn failed(&self, e: TantivyError) -> Error {
         Error::new(Kind::Internal, format!("the index of table {} cannot answer", self.fields.def.name)).because(e)
     }
 }
@@ -272,6 +310,9 @@ impl fmt::Debug for View {
 /// the other, and a term must not be in more documents than there are.
 impl Bm25StatisticsProvider for View {
     fn total_num_tokens(&self, field: Field) -> tantivy::Result<u64> {
+        if let Some(tokens) = self.given.as_ref().and_then(|g| g.tokens.get(&self.field_name(field))) {
+            return Ok(*tokens);
+        }
         if field == self.fields.terms {
             // Of many fields in one: for each of them a document is as long as any other.
             return self.total_num_docs();
@@ -280,10 +321,17 @@ impl Bm25StatisticsProvider for View {
     }
 
     fn total_num_docs(&self) -> tantivy::Result<u64> {
+        if let Some(given) = &self.given {
+            return Ok(given.documents);
+        }
         Ok(self.readers.iter().map(|r| u64::from(r.max_doc())).sum())
     }
 
     fn doc_freq(&self, term: &Term) -> tantivy::Result<u64> {
+        if let Some(given) = &self.given {
+            // What nobody counted is in no document: all who were asked have read the same query.
+            return Ok(given.frequency(&self.field_name(term.field()), term).unwrap_or(0));
+        }
         self.readers.iter().map(|r| Ok(u64::from(r.inverted_index(term.field())?.doc_freq(term)?))).sum()
     }
 }

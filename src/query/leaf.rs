@@ -8,20 +8,23 @@ use super::order::{check, order};
 use super::{Count, Facet, Hit, SearchAnswer, SearchRequest, Table, TaskPosition, aggs, facets, parse};
 use crate::Result;
 use crate::broker::Offset;
-use crate::index::syntax::{AllQuery, BooleanQuery, Occur, Query};
-use crate::index::{Match, View};
+use crate::index::syntax::{AllQuery, BooleanQuery, ConstScoreQuery, Occur, Query};
+use crate::index::{Match, Statistics, View};
 use crate::record::{Shown, TableDef, codec};
 use crate::store::Store;
 use crate::task::{Phase, Progress, TaskView};
+
+/// Score of a record in a search for everything.
+const EVERYTHING: f32 = 1.0;
 
 /// Searches the tasks that run here. Blocking: runs on the search pool.
 ///
 /// The index says which records match, the stores say what they are now: a hit whose record is gone by the time it is
 /// fetched is left out and not counted.
 pub fn search(table: &Table, request: &SearchRequest) -> Result<SearchAnswer> {
-    let tasks = Tasks::answering(table, request.stale);
+    let tasks = Tasks::answering(table, request);
     // After the positions: the view covers at least what they say.
-    let view = table.index.view();
+    let view = scored(table.index.view(), request);
     let stores = |partition: u32, keys: &[&[u8]]| match tasks.stores.get(&partition) {
         Some(store) => store.get_many(keys),
         None => Ok(vec![None; keys.len()]),
@@ -29,6 +32,24 @@ pub fn search(table: &Table, request: &SearchRequest) -> Result<SearchAnswer> {
     let mut answer = find(&view, &tasks.addressed, request, &stores)?;
     tasks.describe(&view, &mut answer);
     Ok(answer)
+}
+
+/// What the scores of a search depend on, counted in the tasks that would answer it.
+pub fn statistics(table: &Table, request: &SearchRequest) -> Result<Statistics> {
+    let tasks = Tasks::answering(table, request);
+    count(&table.index.view(), &tasks.addressed, request)
+}
+
+fn count(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest) -> Result<Statistics> {
+    let parsed = parse::lenient(view, request.q.as_deref().unwrap_or_default())?;
+    view.statistics(parsed.query.as_ref(), addressed)
+}
+
+fn scored(view: Arc<View>, request: &SearchRequest) -> Arc<View> {
+    match &request.statistics {
+        Some(given) => Arc::new(view.scored_by(Arc::clone(given))),
+        None => view,
+    }
 }
 
 /// The stored bytes of keys of a partition, in the order asked.
@@ -74,12 +95,17 @@ fn find(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest, fetch: 
 
 /// Adds the filters, and the partitions where the index holds others too.
 fn narrowed(view: &View, addressed: &BTreeSet<u32>, q: Box<dyn Query>, filters: &[String]) -> Result<Box<dyn Query>> {
+    let narrowed = !view.covered.keys().all(|p| addressed.contains(p));
+    if narrowed && filters.is_empty() && q.is::<AllQuery>() {
+        // In a conjunction the library leaves out what matches everything, and its score.
+        return Ok(Box::new(ConstScoreQuery::new(view.of_partitions(addressed), EVERYTHING)));
+    }
     let mut parts = vec![(Occur::Must, q)];
     for (i, filter) in filters.iter().enumerate() {
         let filter = parse::strict(view, &format!("filter[{i}]"), filter)?;
         parts.push((Occur::Must, parse::unscored(filter)));
     }
-    if !view.covered.keys().all(|p| addressed.contains(p)) {
+    if narrowed {
         parts.push((Occur::Must, parse::unscored(view.of_partitions(addressed))));
     }
     Ok(match parts.len() {
@@ -127,20 +153,21 @@ struct Tasks {
 }
 
 impl Tasks {
-    /// Those that run; all that have a store where `stale` data will do.
-    fn answering(table: &Table, stale: bool) -> Self {
+    /// Those addressed that run; all that have a store where stale data will do.
+    fn answering(table: &Table, request: &SearchRequest) -> Self {
+        let addressed = |partition: &u32| request.partitions.as_ref().is_none_or(|p| p.contains(partition));
         let mut this = Self {
             addressed: BTreeSet::new(),
             stores: BTreeMap::new(),
             progress: BTreeMap::new(),
             missing: Vec::new(),
         };
-        for (partition, task) in table.tasks().iter() {
-            if stale || *task.phase() == Phase::Running {
+        for (partition, task) in table.tasks().iter().filter(|(p, _)| addressed(p)) {
+            if request.stale || *task.phase() == Phase::Running {
                 this.add(*partition, task);
             }
         }
-        this.missing = (0..table.partitions).filter(|p| !this.addressed.contains(p)).collect();
+        this.missing = (0..table.partitions).filter(|p| addressed(p) && !this.addressed.contains(p)).collect();
         this
     }
 
@@ -193,3 +220,7 @@ mod summary_tests;
 #[cfg(test)]
 #[path = "analysis_tests.rs"]
 mod analysis_tests;
+
+#[cfg(test)]
+#[path = "gather_tests.rs"]
+mod gather_tests;

@@ -5,6 +5,7 @@ pub mod cursor;
 mod dates;
 mod dress;
 pub mod facets;
+pub mod gather;
 pub mod leaf;
 mod order;
 pub mod parse;
@@ -13,14 +14,15 @@ pub mod route;
 pub mod scan;
 pub mod table;
 mod terms;
+mod wire;
 
-pub use crate::index::{Place, Stop};
+pub use crate::index::{Place, Statistics, Stop};
 pub use aggs::AggPartial;
 pub use facets::{Facet, FacetRequest};
 pub use order::MOST_SORT_KEYS;
 pub use table::Table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -29,7 +31,7 @@ use crate::broker::Offset;
 use crate::record::Shown;
 
 /// How the number of matches is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Count {
     /// All matches are counted.
     #[default]
@@ -39,7 +41,7 @@ pub enum Count {
 }
 
 /// One sort key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SortKey {
     /// A field, `_score` or `_key`.
     pub field: String,
@@ -48,7 +50,7 @@ pub struct SortKey {
 }
 
 /// A search over one table.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SearchRequest {
     /// The words a person types; parsed leniently. `None` or blank: everything.
     pub q: Option<String>,
@@ -74,22 +76,35 @@ pub struct SearchRequest {
     pub aggs: Option<serde_json::Value>,
     /// Most buckets of the aggregations.
     pub max_buckets: u32,
+    /// Partitions that are addressed; `None`: all that are here.
+    pub partitions: Option<BTreeSet<u32>>,
+    /// What scores depend on, where other instances answer, too; `None`: what this instance counts.
+    pub statistics: Option<Arc<Statistics>>,
     /// Whether tasks answer, too, whose store or index is not caught up.
     pub stale: bool,
     /// Stops the search when nobody waits for it any more.
+    #[serde(skip)]
     pub stop: Stop,
 }
 
-/// One hit.
-#[derive(Clone, Debug)]
-pub struct Hit {
+impl SearchRequest {
+    /// Whether the statistics of all documents change what it finds, or in which order.
+    pub fn is_scored(&self) -> bool {
+        let by_score = self.sort.is_empty() || self.sort.iter().any(|k| k.field == crate::index::SCORE);
+        by_score && self.q.as_ref().is_some_and(|q| !q.trim().is_empty())
+    }
+}
+
+/// One hit; `R` is the record in whatever form it travels.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hit<R = Shown> {
     /// Where it stands in the order of the search, with the key of the record: answers of several instances are put in order
     /// by it.
     pub place: Place,
     /// BM25 score, when sorted by score.
     pub score: Option<f32>,
     /// The current record.
-    pub record: Shown,
+    pub record: R,
     /// By field, pieces of its texts, escaped for HTML, with words of `q` in `<em>`.
     pub highlight: BTreeMap<String, Vec<String>>,
     /// Why it has its score, where that was asked for: a tree of values and descriptions.
@@ -97,7 +112,7 @@ pub struct Hit {
 }
 
 /// How far a task's answer reaches.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TaskPosition {
     /// Source positions by topic that the answer covers.
     pub sources: BTreeMap<Arc<str>, Offset>,
@@ -106,15 +121,16 @@ pub struct TaskPosition {
 }
 
 /// Answer to a search.
-#[derive(Clone, Debug, Default)]
-pub struct SearchAnswer {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SearchAnswer<R = Shown> {
     /// Hits in order; fewer than asked for only where there are no more.
-    pub hits: Vec<Hit>,
+    pub hits: Vec<Hit<R>>,
     /// Number of matches, if counted.
     pub total: Option<u64>,
     /// What is known of each facet, in the order asked.
     pub facets: Vec<Facet>,
     /// What the records contribute to the aggregations, if there are any: see [`aggs::finish`].
+    #[serde(with = "wire")]
     pub aggs: Option<AggPartial>,
     /// What the lenient parser had to pass over.
     pub warnings: Vec<String>,
@@ -124,6 +140,37 @@ pub struct SearchAnswer {
     pub store: BTreeMap<u32, TaskPosition>,
     /// Partitions that could not answer.
     pub missing_partitions: Vec<u32>,
+}
+
+impl<R> Default for SearchAnswer<R> {
+    fn default() -> Self {
+        Self {
+            hits: Vec::new(),
+            total: None,
+            facets: Vec::new(),
+            aggs: None,
+            warnings: Vec::new(),
+            index: BTreeMap::new(),
+            store: BTreeMap::new(),
+            missing_partitions: Vec::new(),
+        }
+    }
+}
+
+impl<R> SearchAnswer<R> {
+    /// The same with records in another form.
+    pub fn map<S>(self, mut record: impl FnMut(R) -> S) -> SearchAnswer<S> {
+        let Self { hits, total, facets, aggs, warnings, index, store, missing_partitions } = self;
+        let hit = |Hit { place, score, record: r, highlight, explain }| Hit {
+            place,
+            score,
+            record: record(r),
+            highlight,
+            explain,
+        };
+        let hits = hits.into_iter().map(hit).collect();
+        SearchAnswer { hits, total, facets, aggs, warnings, index, store, missing_partitions }
+    }
 }
 
 /// A demand for freshness: the event at this offset must be covered.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Stop, Table};
 use crate::Result;
 use crate::record::{Shown, TableDef, codec};
@@ -12,7 +14,7 @@ use crate::store::Store;
 const MOST_SEEN: usize = 20_000;
 
 /// A scan of the keys that begin with a prefix.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ScanRequest {
     /// What keys begin with; empty: all keys.
     pub prefix: String,
@@ -23,16 +25,24 @@ pub struct ScanRequest {
     /// Members of the record to return; `None`: all.
     pub fields: Option<Vec<String>>,
     /// Stops the scan when nobody waits for it any more.
+    #[serde(skip)]
     pub stop: Stop,
 }
 
-/// Records in the order of their keys.
-#[derive(Clone, Debug, Default)]
-pub struct ScanAnswer {
+/// Records in the order of their keys; `R` is the record in whatever form it travels.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScanAnswer<R = Shown> {
     /// Keys and records.
-    pub records: Vec<(Vec<u8>, Shown)>,
+    pub records: Vec<(Vec<u8>, R)>,
     /// The key up to which the answer is complete; `None`: it is complete to the last key with the prefix.
     pub end: Option<Vec<u8>>,
+}
+
+impl<R> ScanAnswer<R> {
+    /// The same with records in another form.
+    pub fn map<S>(self, mut record: impl FnMut(R) -> S) -> ScanAnswer<S> {
+        ScanAnswer { records: self.records.into_iter().map(|(key, r)| (key, record(r))).collect(), end: self.end }
+    }
 }
 
 /// Scans the stores given: those of some partitions of the table. Blocking: runs on the lookup pool.
@@ -80,7 +90,7 @@ fn scan(def: &TableDef, partitions: &[Scan<'_>], request: &ScanRequest) -> Resul
 }
 
 /// Puts answers of several leaves together.
-pub fn merge(answers: Vec<ScanAnswer>, limit: usize) -> ScanAnswer {
+pub fn merge<R>(answers: Vec<ScanAnswer<R>>, limit: usize) -> ScanAnswer<R> {
     let mut page = Page { records: BTreeMap::new(), end: None, limit };
     answers.iter().filter_map(|a| a.end.as_deref()).for_each(|end| page.cut(end));
     for (key, record) in answers.into_iter().flat_map(|a| a.records) {
@@ -92,20 +102,20 @@ pub fn merge(answers: Vec<ScanAnswer>, limit: usize) -> ScanAnswer {
 }
 
 /// The first records found so far.
-struct Page {
-    records: BTreeMap<Vec<u8>, Shown>,
+struct Page<R> {
+    records: BTreeMap<Vec<u8>, R>,
     /// Behind this key the page is not complete.
     end: Option<Vec<u8>>,
     limit: usize,
 }
 
-impl Page {
+impl<R> Page<R> {
     /// Whether nothing behind this key can come in.
     fn is_beyond(&self, key: &[u8]) -> bool {
         self.end.as_deref().is_some_and(|end| key > end)
     }
 
-    fn add(&mut self, key: &[u8], record: Shown) {
+    fn add(&mut self, key: &[u8], record: R) {
         self.records.insert(key.to_vec(), record);
         if self.records.len() > self.limit {
             self.records.pop_last();
@@ -124,7 +134,7 @@ impl Page {
         }
     }
 
-    fn answer(self) -> ScanAnswer {
+    fn answer(self) -> ScanAnswer<R> {
         ScanAnswer { records: self.records.into_iter().collect(), end: self.end }
     }
 }

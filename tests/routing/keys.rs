@@ -8,7 +8,7 @@ use crate::common::kafka::start_kafka;
 use crate::common::lab::{Lab, On, PARTITIONS, loaded};
 use crate::common::truth;
 use crate::common::workload::Workload;
-use crate::scene::{caught_up, cluster, settled, start_all, wait_for};
+use crate::scene::{caught_up, cluster, settled, start_all, wait_for, without_copies};
 
 const TABLE: &str = "products";
 
@@ -26,7 +26,8 @@ fn every_instance_gives_every_record_and_what_a_dead_one_had_is_refused_by_name(
     if start_kafka().is_none() {
         return;
     }
-    let lab = Lab::new(On::Kafka, "catalog.toml");
+    let mut lab = Lab::new(On::Kafka, "catalog.toml");
+    lab.sets.push("cluster.standbys=0".to_owned());
     let workload = Workload::catalog(6_000, 600, &[]);
     let ends = loaded(&lab, &workload);
     let mut instances = start_all(&lab, 3);
@@ -60,6 +61,7 @@ fn every_instance_gives_every_record_and_what_a_dead_one_had_is_refused_by_name(
     }
 
     // Kill one. What it had nobody has (there are no standbys here); the rest is answered as before.
+    without_copies(&instances);
     let dead = instances.remove("keld-2").unwrap();
     dead.kill();
     let killed = Instant::now();

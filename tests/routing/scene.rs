@@ -9,9 +9,14 @@ use crate::common::lab::{Instance, Lab, PATIENCE};
 
 /// An instance of the laboratory's application with a name and a data directory of its own.
 pub(crate) fn start(lab: &Lab, name: &str) -> Instance {
-    let dir = format!("instance.data_dir={}", lab.dir.path().join(name).display());
-    let id = format!("instance.id={name}");
-    let mut instance = lab.spawn(&["--set", &dir, "--set", &id], &[]);
+    start_as(lab, name, &lab.name)
+}
+
+/// An instance of another application over the same topics.
+pub(crate) fn start_as(lab: &Lab, name: &str, application: &str) -> Instance {
+    let dir = format!("instance.data_dir={}", lab.dir.path().join(application).join(name).display());
+    let (id, application) = (format!("instance.id={name}"), format!("application={application}"));
+    let mut instance = lab.spawn(&["--set", &dir, "--set", &id, "--set", &application], &[]);
     instance.wait_listening();
     instance
 }
@@ -85,5 +90,14 @@ pub(crate) fn caught_up(instance: &Instance, ends: &BTreeMap<(String, u32), i64>
             })
         };
         ends.iter().all(|(place, end)| reached(place, *end)).then_some(())
+    });
+}
+
+/// Waits until no instance keeps a copy of a task that moved on.
+pub(crate) fn without_copies(instances: &BTreeMap<String, Instance>) {
+    wait_for("copies of tasks that moved to go", || {
+        let seen: Vec<Value> = instances.values().map(cluster).collect();
+        let mut tasks = seen.iter().flat_map(|s| s["instances"].as_object().unwrap().values());
+        tasks.all(|i| i["tasks"].as_array().unwrap().iter().all(|t| t["role"] == "active")).then_some(())
     });
 }
