@@ -17,11 +17,13 @@ use crate::Result;
 use crate::broker::TopicPartition;
 use crate::cluster::placement::{Seen, keeps, who_steps_back};
 use crate::cluster::{Cluster, Hosted, Members};
-use crate::config::Settings;
+use crate::config::{GroupProtocol, Settings};
 use crate::task::{Phase, Role, TaskView};
 
 /// How often who waits for a permit looks whether it is still wanted.
 const PERMIT_LOOK: Duration = Duration::from_millis(50);
+/// How long the group may take to name its members.
+const ASK_WITHIN: Duration = Duration::from_secs(2);
 /// How often it is looked what should be kept.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -122,7 +124,7 @@ impl Supervisor {
                 }
             }
         }
-        if self.is_in_group() && self.neighbours.steps_back(&members, orphans, owned) {
+        if self.is_in_group() && self.neighbours.steps_back(&members, orphans, owned) && self.knows_everybody() {
             tracing::warn!(
                 tasks = orphans,
                 "nobody owns some tasks: leaving the group and joining it again, so that it gives them out"
@@ -138,6 +140,20 @@ impl Supervisor {
             }
         }
         Ok(())
+    }
+
+    /// Whether every member that the group names is an instance that answers here: only then nobody owns what none of them owns.
+    /// Not for groups whose members the broker does not name; there the broker itself gives out what nobody has.
+    fn knows_everybody(&self) -> bool {
+        let (Some(table), GroupProtocol::Classic) = (self.tables.values().next(), self.settings.broker.protocol) else {
+            return false;
+        };
+        let mut known = self.neighbours.cluster.alive();
+        known.push(self.settings.instance.advertise.clone());
+        match table.context.opener.broker.members(&self.settings.application, ASK_WITHIN) {
+            Ok(named) => !named.is_empty() && named.iter().all(|url| known.contains(url)),
+            Err(_) => false,
+        }
     }
 
     /// Keeps a copy of a task from now on, of one that is open here in place.

@@ -50,7 +50,7 @@ fn abort_at(point: &str, number: usize, workload: &Workload) -> Option<()> {
     }
     fleet.start(number..number + 1);
     let ends = fleet.append(parts[2]);
-    let owners = fleet.wait_done(&ends, |owners| shares(owners).len() == 2);
+    let owners = fleet.wait_done(&ends, |owners| shares(owners).values().eq(&[6, 6]));
     fleet.compare(&owners, workload);
     fleet.end(workload, 0..2);
     Some(())

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::common::client::{Client, escape};
 use crate::common::kafka::start_kafka;
-use crate::common::lab::{Instance, Lab, On, PATIENCE};
+use crate::common::lab::{Instance, Lab, On, PATIENCE, lasting_port};
 use crate::common::truth;
 use crate::common::workload::{Delivery, Workload};
 
@@ -32,6 +32,7 @@ pub(crate) struct Fleet {
     pub(crate) lab: Lab,
     pub(crate) running: BTreeMap<usize, Instance>,
     stalled: BTreeSet<usize>,
+    ports: BTreeMap<usize, u16>,
 }
 
 impl Fleet {
@@ -43,7 +44,7 @@ impl Fleet {
         lab.sets.push(format!("broker.session_timeout={}s", SESSION.as_secs()));
         lab.sets.extend(sets.iter().map(|s| (*s).to_owned()));
         lab.load(&[]);
-        Some(Self { lab, running: BTreeMap::new(), stalled: BTreeSet::new() })
+        Some(Self { lab, running: BTreeMap::new(), stalled: BTreeSet::new(), ports: BTreeMap::new() })
     }
 
     /// Starts instances and waits until they listen.
@@ -52,7 +53,12 @@ impl Fleet {
     }
 
     pub(crate) fn start_with(&mut self, numbers: Range<usize>, arguments: &[&str], variables: &[(&str, &str)]) {
-        let mut new: Vec<_> = numbers.map(|n| (n, self.lab.spawn_member(n, arguments, variables))).collect();
+        let mut new = Vec::new();
+        for n in numbers {
+            // The same at every start, as it is where instances have names.
+            let port = *self.ports.entry(n).or_insert_with(lasting_port);
+            new.push((n, self.lab.spawn_member(n, port, arguments, variables)));
+        }
         new.iter_mut().for_each(|(_, instance)| instance.wait_listening());
         self.running.extend(new);
     }

@@ -26,7 +26,7 @@ fn a_zombie_changes_nothing_and_comes_back() {
     std::thread::sleep(SESSION);
     let ends = fleet.append(parts[2]);
     fleet.wake(1);
-    let owners = fleet.wait_done(&ends, |owners| shares(owners).len() == 2);
+    let owners = fleet.wait_done(&ends, |owners| shares(owners).values().eq(&[6, 6]));
     let said = fleet.stderr(1);
     assert!(said.contains(GIVEN_AWAY), "it never noticed\n{said}");
     fleet.compare(&owners, &workload);
@@ -68,7 +68,7 @@ fn a_stuck_worker_gives_its_tasks_away_says_so_and_comes_back() {
 
     fleet.wait_for("it to go on", |statuses| statuses[&1]["stall"].is_null().then_some(()));
     let ends = fleet.append(parts[2]);
-    let owners = fleet.wait_done(&ends, |owners| shares(owners).len() == 2);
+    let owners = fleet.wait_done(&ends, |owners| shares(owners).values().eq(&[6, 6]));
     assert!(fleet.stderr(1).contains("every worker makes progress again"), "{}", fleet.stderr(1));
     fleet.compare(&owners, &workload);
     fleet.end(&workload, 0..2);

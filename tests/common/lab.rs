@@ -173,11 +173,18 @@ impl Lab {
         Instance::new(command.spawn().unwrap())
     }
 
-    /// Starts one instance of several: `keld-<number>`, with a data directory of its own.
-    pub(crate) fn spawn_member(&self, number: usize, arguments: &[&str], variables: &[(&str, &str)]) -> Instance {
+    /// Starts one instance of several: `keld-<number>`, with a data directory and an address of its own.
+    pub(crate) fn spawn_member(
+        &self,
+        number: usize,
+        port: u16,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Instance {
         let id = format!("instance.id=keld-{number}");
         let dir = format!("instance.data_dir={}", self.dir.path().join(format!("data-{number}")).display());
-        let mut all = vec!["--set", id.as_str(), "--set", dir.as_str()];
+        let listen = format!("instance.listen=127.0.0.1:{port}");
+        let mut all = vec!["--set", id.as_str(), "--set", dir.as_str(), "--set", listen.as_str()];
         all.extend(arguments);
         self.spawn(&all, variables)
     }
@@ -336,6 +343,16 @@ fn is_caught_up(status: &Value, ends: &BTreeMap<(String, u32), i64>) -> bool {
         && ends.iter().all(|((topic, partition), end)| {
             tasks.iter().any(|t| t["partition"] == *partition && reached(t, topic, *end))
         })
+}
+
+/// A port that is free now, and that the system does not hand out for outgoing connections: whoever listens there can be stopped
+/// and started again.
+pub(crate) fn lasting_port() -> u16 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let first = u64::from(std::process::id() % 100) * 19;
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports = (0..1_900).map(|_| 30_000 + ((first + NEXT.fetch_add(1, Ordering::Relaxed)) % 1_900) as u16);
+    ports.find(free).expect("a port is free")
 }
 
 /// Loads a workload and gives the ends of its topics.
