@@ -60,6 +60,12 @@ fn every_instance_gives_every_record_and_what_a_dead_one_had_is_refused_by_name(
         assert_eq!(problem["served_by"], owners[&0][0].as_str(), "{problem}");
     }
 
+    // Tasks that have moved are followed where they were for a while.
+    wait_for("copies to be let go", || {
+        let seen = cluster(&instances["keld-0"]);
+        let mut all = seen["instances"].as_object()?.values().flat_map(|i| i["tasks"].as_array().unwrap());
+        all.all(|task| task["role"] == "active").then_some(())
+    });
     // Kill one. What it had nobody has (there are no standbys here); the rest is answered as before.
     without_copies(&instances);
     let dead = instances.remove("keld-2").unwrap();
