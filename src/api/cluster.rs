@@ -201,6 +201,7 @@ fn hosted(view: &TaskView, now_ms: i64) -> Hosted {
         table: view.table.to_string(),
         partition: view.partition,
         role: view.role,
+        answers_as: view.answers_as(),
         phase,
         applied,
         visible,

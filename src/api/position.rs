@@ -100,7 +100,7 @@ pub(crate) const fn role_word(role: Role) -> &'static str {
 }
 
 fn role_of(views: &[Arc<TaskView>]) -> &'static str {
-    let standby = views.iter().filter(|v| v.role == Role::Standby).count();
+    let standby = views.iter().filter(|v| v.answers_as() == Role::Standby).count();
     match standby {
         0 => role_word(Role::Active),
         n if n == views.len() => role_word(Role::Standby),

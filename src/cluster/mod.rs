@@ -32,6 +32,8 @@ pub struct Hosted {
     pub partition: u32,
     /// What the instance is to it.
     pub role: Role,
+    /// What its answers are: of a task that it owns but does not process yet, those of a copy.
+    pub answers_as: Role,
     /// Where in its life it is.
     pub phase: Phase,
     /// Source positions by topic whose events are in the store.

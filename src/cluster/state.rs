@@ -48,6 +48,9 @@ pub struct State {
     /// Missed heartbeats after which an instance is dead.
     misses: u32,
     peers: BTreeMap<String, Peer>,
+    /// Addresses that somebody asks again and again. One that is forgotten and named again in between goes on being asked by
+    /// whoever does already.
+    attended: BTreeSet<String>,
 }
 
 impl State {
@@ -60,10 +63,12 @@ impl State {
             own_url: own_url.to_owned(),
             misses: misses.max(1),
             peers: BTreeMap::new(),
+            attended: BTreeSet::new(),
         }
     }
 
-    /// Takes the addresses that configuration and group name now; returns those that are new. Addresses that nobody names, the
+    /// Takes the addresses that configuration and group name now; returns those that somebody must
+    /// begin to ask. Addresses that nobody names, the
     /// living instances included, and that do not answer, are forgotten.
     pub fn name(&mut self, named: &BTreeSet<String>) -> Vec<String> {
         let mut known: BTreeSet<String> = named.clone();
@@ -75,7 +80,7 @@ impl State {
         self.peers.retain(|url, peer| known.contains(url) || (peer.missed < misses && peer.foreign.is_none()));
         let new: Vec<String> = known.into_iter().filter(|url| !self.peers.contains_key(url)).collect();
         self.peers.extend(new.iter().map(|url| (url.clone(), Peer::default())));
-        new
+        new.into_iter().filter(|url| self.attended.insert(url.clone())).collect()
     }
 
     /// An address answered.
@@ -116,9 +121,12 @@ impl State {
         was_alive && peer.missed >= misses && peer.foreign.is_none()
     }
 
-    /// How many intervals to wait before an address is asked again; `None`: it was forgotten.
-    pub fn pace(&self, url: &str) -> Option<u32> {
-        let peer = self.peers.get(url)?;
+    /// How many intervals to wait before an address is asked again; `None`: it was forgotten, and whoever asked it must end.
+    pub fn pace(&mut self, url: &str) -> Option<u32> {
+        let Some(peer) = self.peers.get(url) else {
+            self.attended.remove(url);
+            return None;
+        };
         Some(if peer.missed >= GIVEN_UP || peer.foreign.is_some() { SLOWER } else { 1 })
     }
 

@@ -21,6 +21,7 @@ fn beat(instance: &str, incarnation: &str, partitions: &[u32]) -> Heartbeat {
         table: "t".to_owned(),
         partition: *partition,
         role: Role::Active,
+        answers_as: Role::Active,
         phase: Phase::Running,
         applied: BTreeMap::new(),
         visible: BTreeMap::new(),
@@ -110,6 +111,20 @@ fn what_nobody_names_is_forgotten_once_it_is_dead() {
     assert_eq!((state.pace(A), alive(&state)), (None, vec![]));
     assert_eq!(state.heard(A, beat("keld-1", "i1", &[])), Heard::Joined);
     assert!(alive(&state).is_empty(), "an answer that comes late revives nobody");
+}
+
+#[test]
+fn what_is_forgotten_and_named_again_is_asked_by_one() {
+    let mut state = state();
+    assert_eq!(state.name(&urls(&[A])), [A]);
+    state.missed(A, 3, "x");
+    state.name(&urls(&[]));
+    assert!(state.name(&urls(&[A])).is_empty(), "whoever asked it has not seen that it was forgotten");
+    assert_eq!(state.pace(A), Some(1));
+    state.missed(A, 3, "x");
+    state.name(&urls(&[]));
+    assert_eq!(state.pace(A), None);
+    assert_eq!(state.name(&urls(&[A])), [A], "now it has");
 }
 
 #[test]

@@ -47,7 +47,7 @@ impl Need {
 pub struct Candidate {
     /// Where it is.
     pub host: Host,
-    /// What that instance is to the task.
+    /// What its answers are.
     pub role: Role,
     /// Whether the task is in a phase to answer.
     pub ready: bool,
@@ -69,14 +69,14 @@ impl Candidate {
 pub fn candidates(table: &Table, members: &Members, partition: u32, need: Need) -> Vec<Candidate> {
     let others = members.hosts(&table.def.name, partition).map(|(member, task)| Candidate {
         host: Host::There(member.url.clone()),
-        role: task.role,
+        role: task.answers_as,
         ready: need.is_met(&task.phase),
         alive: member.alive && !member.said.stopping,
         changelog: task.changelog,
     });
     let own = table.task(partition).map(|task| Candidate {
         host: Host::Here,
-        role: task.role,
+        role: task.answers_as(),
         ready: task.store().is_some() && need.is_met(&task.phase()),
         alive: true,
         changelog: task.look(|p| p.changelog),

@@ -214,6 +214,10 @@ impl Committer {
             let task = self.persist("reading the changelog", |c| {
                 c.parts.opener.catch_up(&task.view, task.store.clone(), &c.parts.id)
             })?;
+            // Only where the whole index was made anew.
+            if matches!(*task.view.phase(), Phase::Indexing { .. }) {
+                task.view.set_phase(Phase::Running);
+            }
             positions.insert(partition, task.position.clone());
             self.tasks.insert(partition, task);
         }

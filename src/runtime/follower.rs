@@ -111,19 +111,21 @@ impl Follower {
         self.consumer.as_mut().map_or(Ok(()), |consumer| consumer.assign(&positions))
     }
 
-    /// The broker is away, or a changelog is not what it was: then the copies that do not fit it any more have stopped.
+    /// The broker is away, or a changelog is not what it was: then the copies that do not fit it any more have stopped. One that
+    /// cannot be asked for, as happens while brokers restart, is tried again.
     fn after_error(&mut self, e: &Error) -> Result<()> {
         if e.reaction() != Reaction::Retry {
             let broken = |(partition, copy): (&u32, &Copy)| {
                 let tp = TopicPartition::new(self.changelog.clone(), *partition);
                 let log = self.opener.broker.watermarks(&tp).ok();
-                log.is_none_or(|log| copy.next < log.low || copy.next > log.high).then_some(*partition)
+                log.is_some_and(|log| copy.next < log.low || copy.next > log.high).then_some(*partition)
             };
             for partition in self.copies.iter().filter_map(broken).collect::<Vec<_>>() {
                 if let Some(copy) = self.copies.remove(&partition) {
                     stop(&copy.view, e);
                 }
             }
+            std::thread::sleep(AGAIN);
             return self.assign();
         }
         std::thread::sleep(AGAIN);

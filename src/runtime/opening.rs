@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
 use super::control::Control;
@@ -85,9 +85,11 @@ pub(super) fn hand_over(task: Task, token: &Mutex<Option<GroupToken>>, orders: &
     orders.send(Control::Add(Box::new(task), token)).map_err(|_| Error::internal("the worker has ended"))
 }
 
-/// Waits until whoever wrote to a task's store has let go of it; true at once where `enough` says that nobody needs to know.
-pub(super) fn wait_released(released: &Receiver<()>, enough: impl Fn() -> bool) {
-    while !enough() && released.recv_timeout(AGAIN) == Err(RecvTimeoutError::Timeout) {}
+/// Waits until whoever wrote to a task's store has let go of it, or has ended. Also for a task that was given up meanwhile: who
+/// takes it up next waits for this thread, and must not write beside the one that is waited for.
+pub(super) fn wait_released(released: &Receiver<()>) {
+    // Closed counts as told.
+    let _ = released.recv();
 }
 
 /// Closes the store of a task that nobody writes to any more. Its files stay. Returns when it is closed: whoever takes the

@@ -83,6 +83,10 @@ impl Neighbours {
     }
 
     fn keeps(&self, members: &Members, table: &Arc<str>, partition: u32, copy_here: bool) -> bool {
+        // Who sees nobody else may be cut off from them, and would begin to copy everything that they own.
+        if self.live.len() < 2 && !copy_here {
+            return false;
+        }
         let hosts = || members.hosts(table, partition).filter(|(member, _)| member.alive);
         let owner = hosts().filter(|(_, task)| task.role == Role::Active).max_by_key(|(_, task)| task.changelog);
         let copies = hosts().filter(|(_, task)| task.role == Role::Standby && task.phase == Phase::Running);
@@ -178,7 +182,7 @@ impl Supervisor {
                 let _ = previous.join();
             }
             if let Some(open) = from {
-                wait_released(&open.released, || view.is_abandoned());
+                wait_released(&open.released);
                 view.set_store(open.view.store());
             }
             // One at a time: tasks that are owned come first. Whoever is taken away meanwhile waits no longer.

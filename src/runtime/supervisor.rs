@@ -293,7 +293,7 @@ impl Supervisor {
             }
             if let Some(open) = open {
                 // The worker may be waiting for the broker; it writes to the store until it has let go.
-                wait_released(&open.released, || view.is_abandoned());
+                wait_released(&open.released);
                 view.set_store(open.view.store());
             }
             // Nothing is ever sent: it is closed when nobody can write under our identity any more.
@@ -335,15 +335,12 @@ impl Supervisor {
                 self.park(tp, task)?;
                 continue;
             }
-            // If it does not let go in time, the group gives the task away regardless, and what it commits is refused.
-            if task.released.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok() {
-                // It was told once, and whoever takes the task up looks for it again.
-                let (done, released) = bounded(1);
-                drop(done);
-                self.follow(tp, Some(Open { released, ..task }))?;
-            } else {
-                self.close(&tp, task)?;
-            }
+            // If it does not let go in time, the group gives the task away regardless, and what it commits is refused. What it
+            // has can answer until somebody else does; nothing is written to it before the worker has let go.
+            let let_go = task.released.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok();
+            // It is told once, and whoever takes the task up looks for it again.
+            let released = if let_go { bounded(1).1 } else { task.released };
+            self.follow(tp, Some(Open { released, ..task }))?;
         }
         Ok(())
     }
@@ -377,7 +374,7 @@ impl Supervisor {
                 // Whoever was opening it has given up; its outcome was told.
                 let _ = previous.join();
             }
-            wait_released(&task.released, || false);
+            wait_released(&task.released);
             close(&task.view)
         })?;
         self.working.insert(tp.clone(), working);

@@ -21,10 +21,14 @@ pub fn last_held(dir: &Path) -> Option<i64> {
     fs::read_to_string(dir.join(HELD_FILE)).ok()?.trim().parse().ok()
 }
 
-/// Bytes of the files in `dir`; folders in it are not looked into. A file that goes meanwhile does not count.
+/// Bytes of the files in `dir` and in its folders. A file that goes meanwhile does not count.
 pub fn disk_bytes(dir: &Path) -> u64 {
-    let files = fs::read_dir(dir).into_iter().flatten().flatten();
-    files.filter_map(|f| f.metadata().ok()).filter(fs::Metadata::is_file).map(|m| m.len()).sum()
+    let bytes = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => disk_bytes(&entry.path()),
+        Ok(found) if found.is_file() => found.len(),
+        _ => 0,
+    };
+    fs::read_dir(dir).into_iter().flatten().flatten().map(bytes).sum()
 }
 
 #[cfg(test)]
@@ -39,6 +43,10 @@ mod tests {
         note_held(dir.path(), 1_700_000_000_456).unwrap();
         assert_eq!(last_held(dir.path()), Some(1_700_000_000_456));
         assert_eq!(disk_bytes(dir.path()), 13, "one file with thirteen digits");
+        // Where the database is.
+        fs::create_dir(dir.path().join("db")).unwrap();
+        fs::write(dir.path().join("db/000001.sst"), [0; 1_000]).unwrap();
+        assert_eq!(disk_bytes(dir.path()), 1_013);
         fs::write(dir.path().join(HELD_FILE), "soon").unwrap();
         assert_eq!(last_held(dir.path()), None);
         assert!(note_held(&dir.path().join("nowhere"), 1).is_err());

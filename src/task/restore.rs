@@ -181,6 +181,8 @@ impl IndexFeed<'_> {
 
     /// Feeds every record of the store again.
     fn whole(&self, view: &TaskView) -> Result<u64> {
+        // Also where it goes on answering otherwise: what is not in the index yet must not look as if it did not exist.
+        view.set_phase(Phase::Indexing { done: 0 });
         self.index.clear_partition(self.partition)?;
         let (mut changes, mut count) = (Vec::new(), 0u64);
         self.store.scan(b"", &mut |key, stored| {

@@ -99,6 +99,8 @@ pub struct TaskView {
     pub partition: u32,
     /// Role of this instance.
     pub role: Role,
+    /// Whether the store was open here already when this stay began.
+    continued: bool,
     phase: ArcSwap<Phase>,
     store: ArcSwapOption<Store>,
     progress: watch::Sender<Progress>,
@@ -115,6 +117,7 @@ impl TaskView {
             table,
             partition,
             role,
+            continued: false,
             phase: ArcSwap::from_pointee(Phase::Opening),
             store: ArcSwapOption::empty(),
             progress: watch::Sender::new(Progress::default()),
@@ -128,12 +131,19 @@ impl TaskView {
             table: self.table.clone(),
             partition: self.partition,
             role,
+            continued: true,
             phase: ArcSwap::new(self.phase()),
             store: ArcSwapOption::new(self.store()),
             progress: watch::Sender::new(self.progress()),
             lag: ArcSwap::new(self.lag()),
             opening: AtomicU8::new(OPENING),
         })
+    }
+    /// What its answers are: those of a copy also for a task that goes on from one and does not process yet. Somebody else's may
+    /// have come further.
+    pub fn answers_as(&self) -> Role {
+        let taken_up = self.opening.load(Ordering::Acquire) == HANDED_OVER;
+        if self.continued && !taken_up { Role::Standby } else { self.role }
     }
     /// Gives up opening it: it was taken away, or the process stops. Does nothing once it was handed over.
     pub fn abandon(&self) {
