@@ -16,6 +16,8 @@ mod deletes;
 mod horizon;
 #[path = "catalogue/merging.rs"]
 mod merging;
+#[path = "catalogue/origins.rs"]
+mod origins;
 #[path = "catalogue/reading.rs"]
 mod reading;
 
@@ -52,8 +54,10 @@ rows! {
     deletes: bug_06_a_delete_at_an_equal_or_higher_version_deletes,
     deletes: bug_07_every_read_agrees_on_a_deleted_row,
     merging: bug_08_every_event_ends_in_exactly_one_account,
+    origins: bug_09_a_topic_that_is_made_anew_at_lower_offsets_changes_no_order,
     reading: bug_10_a_key_is_found_once_at_any_time_while_it_is_updated,
     reading: bug_11_a_hit_that_no_longer_matches_is_newer_than_the_position_of_the_index,
     crashes: bug_12_a_kill_within_a_commit_loses_nothing_and_repeats_nothing,
+    origins: bug_13_what_stands_for_an_untouched_column_is_never_a_value,
     crashes: bug_15_a_record_stays_small_however_many_updates_it_takes,
 }

@@ -44,6 +44,7 @@ impl Opener {
         let plan = plan::restore(&name, store.changelog()?, log)?;
         let committed = RestorePlan { to: plan.to.min(log.stable), ..plan };
         let restored = restore::restore(&changelog, committed, &store, view, &mut |_| {})?;
+        self.keep_definition(&store)?;
         let position = store.position()?.unwrap_or_default();
         self.publish(view, &store, &position)?;
         let sources = source_positions(&self.table.def, &position);

@@ -105,11 +105,10 @@ impl Opener {
             self.table.index.flush()?;
         }
         let store = Arc::new(Store::open(&dir, &self.shared)?);
-        let now = StoredDefinition::of(&self.table.def, self.table.partitions);
         if let Some(stored) = store.definition()? {
+            let now = StoredDefinition::of(&self.table.def, self.table.partitions);
             definition::check(&self.table.def.name, &StoredDefinition::decode(&stored)?, &now)?;
         }
-        store.set_definition(&now.encode()?)?;
         if let Some(due) = store.keep_due(&self.table.def.retention)? {
             tracing::info!(task = self.task_name(partition), due, "noted when records are due");
         }
@@ -119,6 +118,11 @@ impl Opener {
         }
         view.set_store(Some(store.clone()));
         Ok(store)
+    }
+
+    /// From now on the store's records are those of this definition.
+    pub(super) fn keep_definition(&self, store: &Store) -> Result<()> {
+        store.set_definition(&StoredDefinition::of(&self.table.def, self.table.partitions).encode()?)
     }
 
     /// The way back after a rollback: whether the last transaction was committed or not, the changelog tells. Fences nobody:
@@ -138,6 +142,8 @@ impl Opener {
         let on_gap = if self.fence { self.settings.processing.on_gap } else { OnGap::Continue };
         let name = self.task_name(partition);
         let starts = plan::starts(&name, &self.table.def, stored.as_ref(), &logs, on_gap)?;
+        // Not before: a definition that does not fit the changelog must not stand in the way of the one that does.
+        self.keep_definition(&store)?;
         for (source, start) in starts.iter().filter(|(_, s)| s.gap > 0) {
             tracing::warn!(task = name, source, events = start.gap, "retention took events before they were read");
         }

@@ -77,7 +77,7 @@ pub struct Start {
     pub gap: u64,
 }
 
-/// Decides where each source continues.
+/// Decides where each source continues. Offsets say nothing about another topic than the one they were counted in.
 pub fn starts(
     task: &str,
     def: &TableDef,
@@ -87,9 +87,23 @@ pub fn starts(
 ) -> Result<BTreeMap<String, Start>> {
     let of = |s: &SourceDef| -> Result<(String, Start)> {
         let log = logs.get(&s.name).ok_or_else(|| Error::internal(format!("{task}: no watermarks of {}", s.name)))?;
+        if let Some(read) = position.and_then(|p| p.sources.get(&s.name)).filter(|read| read.topic != s.topic) {
+            return Err(other_topic(task, s, &read.topic));
+        }
         Ok((s.name.clone(), start(task, &s.topic, position.and_then(|p| p.next(&s.name)), *log, on_gap)?))
     };
     def.sources.iter().map(of).collect()
+}
+
+fn other_topic(task: &str, source: &SourceDef, read: &str) -> Error {
+    let SourceDef { name, topic, .. } = source;
+    Error::refused(format!(
+        "{task}: source {name:?} was read from topic {read:?} before, and its topic is now {topic:?}"
+    ))
+    .advise(
+        "change it back; or give the source another name, so that the new topic is read from its start (events that it \
+             repeats count again in fields that accumulate); or use a new application name to read everything again",
+    )
 }
 
 /// Decides where a topic, read up to `next` before, continues.
@@ -154,6 +168,25 @@ mod tests {
         for (stored, changelog) in [(21, log(0, 20)), (1, log(0, 0)), (3, log(5, 20))] {
             assert_eq!(restore("t", stored, changelog).unwrap_err().kind(), Kind::ChangelogMismatch);
         }
+    }
+
+    #[test]
+    fn a_source_goes_on_where_it_was_and_never_at_the_offset_of_another_topic() {
+        let def = crate::index::testing::def();
+        let source = &def.sources[0];
+        let logs: BTreeMap<String, Watermarks> = def.sources.iter().map(|s| (s.name.clone(), log(0, 100))).collect();
+        let read_from = |topic: &str| {
+            let read = SourcePosition { topic: topic.to_owned(), next: 42, ..SourcePosition::default() };
+            let mut position = Position::default();
+            position.sources.insert(source.name.clone(), read);
+            position
+        };
+        let starts = |position: Option<&Position>| starts("t", &def, position, &logs, OnGap::Stop);
+        assert_eq!(starts(Some(&read_from(&source.topic))).unwrap()[&source.name], Start { next: 42, gap: 0 });
+        assert_eq!(starts(None).unwrap()[&source.name], Start { next: 0, gap: 0 });
+        let refused = starts(Some(&read_from("another"))).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Refused);
+        assert!(refused.to_string().contains("\"another\""), "{refused}");
     }
 
     #[test]
