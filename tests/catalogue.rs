@@ -16,6 +16,8 @@ mod deletes;
 mod horizon;
 #[path = "catalogue/merging.rs"]
 mod merging;
+#[path = "catalogue/moving.rs"]
+mod moving;
 #[path = "catalogue/origins.rs"]
 mod origins;
 #[path = "catalogue/reading.rs"]
@@ -59,5 +61,6 @@ rows! {
     reading: bug_11_a_hit_that_no_longer_matches_is_newer_than_the_position_of_the_index,
     crashes: bug_12_a_kill_within_a_commit_loses_nothing_and_repeats_nothing,
     origins: bug_13_what_stands_for_an_untouched_column_is_never_a_value,
+    moving: bug_14_after_a_move_nobody_gets_an_old_answer_for_a_new_one,
     crashes: bug_15_a_record_stays_small_however_many_updates_it_takes,
 }

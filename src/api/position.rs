@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::freshness::{lag_events, lag_ms};
 use crate::broker::Offset;
-use crate::task::{Role, TaskView};
+use crate::task::{Phase, Role, TaskView};
 
 /// Positions by partition, then topic. Each is `topic:partition:offset` of the last event that is covered, so that it can be
 /// passed as `at_least`; topics of which nothing is covered yet are left out.
@@ -39,6 +39,10 @@ pub(crate) struct Coverage {
     /// `active`, `standby`, or `mixed` where several partitions answered in different roles.
     #[schema(example = "active", value_type = String)]
     pub(crate) role: Cow<'static, str>,
+    /// Whether every partition that answered was at work, its changelog read to the end. `false` only with `stale=allow`: then the
+    /// answer may be older than one that was given before, and `lag` does not know by how much.
+    #[serde(default)]
+    pub(crate) caught_up: bool,
     /// What the answer covers at least: for reads by key what is applied, for searches what is visible.
     pub(crate) position: Positions,
     /// Unread events of the partitions that answered.
@@ -54,6 +58,9 @@ impl Coverage {
         for view in views {
             view.look(|p| coverage.position.add(view.partition, &p.applied));
         }
+        // By key only the store is asked, which is complete before the index is.
+        let complete = |view: &Arc<TaskView>| matches!(*view.phase(), Phase::Running | Phase::Indexing { .. });
+        coverage.caught_up = views.iter().all(complete);
         coverage
     }
 
@@ -68,6 +75,7 @@ impl Coverage {
             if part.role != all.role {
                 all.role = MIXED.into();
             }
+            all.caught_up &= part.caught_up;
             all.position.0.extend(part.position.0);
             all.lag += part.lag;
             all.lag_ms = all.lag_ms.max(part.lag_ms);
@@ -81,6 +89,7 @@ impl Coverage {
         Self {
             served_by: instance.to_owned(),
             role: role_of(views).into(),
+            caught_up: views.iter().all(|v| *v.phase() == Phase::Running),
             position: Positions::default(),
             lag: views.iter().map(|v| lag_events(v)).sum(),
             lag_ms: views.iter().map(|v| lag_ms(v, now)).max().unwrap_or(0),
@@ -139,6 +148,32 @@ mod tests {
         assert_eq!(all.position.0.keys().collect::<Vec<_>>(), [&0, &3]);
         let one = Coverage::together("keld-0", vec![part("keld-1", 0, Role::Standby, 0, 0)]);
         assert_eq!((one.served_by.as_str(), &*one.role), ("keld-1", "standby"));
+    }
+
+    #[test]
+    fn who_has_not_caught_up_says_so() {
+        let view = |phase| {
+            let view = TaskView::new("t".into(), 0, Role::Active);
+            view.set_phase(phase);
+            view
+        };
+        let restoring = || Phase::Restoring { at: 1, end: 9, rate: 0.0 };
+        // Alone, by key and for searches; beside one that runs.
+        let cases = [
+            (Phase::Running, true, true),
+            (Phase::Indexing { done: 1 }, true, false),
+            (restoring(), false, false),
+            (Phase::Opening, false, false),
+            (Phase::Stopped("why".into()), false, false),
+        ];
+        for (phase, by_key, by_search) in cases {
+            let views = [view(Phase::Running), view(phase.clone())];
+            assert_eq!(Coverage::applied("keld-0", &views).caught_up, by_key, "{phase:?}");
+            assert_eq!(Coverage::of("keld-0", &views).caught_up, by_search, "{phase:?}");
+        }
+        let part = |phase| Coverage::applied("keld-0", &[view(phase)]);
+        assert!(Coverage::together("keld-0", vec![part(Phase::Running), part(Phase::Running)]).caught_up);
+        assert!(!Coverage::together("keld-0", vec![part(Phase::Running), part(restoring())]).caught_up);
     }
 
     #[test]

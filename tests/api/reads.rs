@@ -41,7 +41,7 @@ fn a_record_is_read_by_its_key() {
         let answer = face.client.get(&format!("/v1/tables/products/records/{key}"));
         assert_eq!((&answer["key"], &answer["record"]), (&record["sku"], &record));
         assert_eq!((&answer["served_by"], &answer["role"]), (&json!("shop-0"), &json!("active")));
-        assert_eq!((&answer["lag"], &answer["lag_ms"]), (&json!(0), &json!(0)));
+        assert_eq!((&answer["lag"], &answer["lag_ms"], &answer["caught_up"]), (&json!(0), &json!(0), &json!(true)));
         let position = answer["position"].as_object().unwrap();
         assert_eq!(position.len(), 1, "one partition answers: {answer}");
         let (partition, topics) = position.iter().next().unwrap();
