@@ -5,11 +5,13 @@ mod common;
 #[path = "common/registry.rs"]
 mod registry;
 
+use std::time::Duration;
+
 use apache_avro::Schema;
 use apache_avro::types::Value as Avro;
 use apache_avro::writer::datum::GenericDatumWriter;
 use common::lab::{Instance, Lab, On};
-use keld::broker::NewRecord;
+use keld::broker::{NewRecord, Progress, TopicPartition};
 use keld::record::Partitioner;
 use registry::TestRegistry;
 use serde_json::{Value, json};
@@ -221,4 +223,84 @@ fn changes_of_debezium_become_records_on_the_embedded_log() {
 #[test]
 fn changes_of_debezium_become_records_on_kafka() {
     changes_of_debezium(On::Kafka);
+}
+
+const HEADERS: &str = r#"application = "headers"
+[tables.notes]
+key = "id"
+[tables.notes.sources.notes]
+topic = "notes"
+version = "v"
+version_kind = "sequence"
+[tables.notes.fields]
+origin = { type = "keyword", path = "@header.origin" }
+trace = { type = "keyword", path = "@header.trace" }
+place = { type = "keyword", path = "@header.place" }
+"#;
+
+fn headers_over_http(on: On) {
+    let lab = Lab::with_config(on, HEADERS);
+    lab.load(&[]);
+    let mut instance = lab.start();
+    run(&mut instance);
+    let topic = lab.topic("notes");
+    let post = |parameters: &str, lines: &str| {
+        let path = format!("/v1/topics/{topic}/events?wait=applied&timeout=9s&{parameters}");
+        instance.client().try_post(&path, "application/x-ndjson", lines.as_bytes()).unwrap()
+    };
+    let lines = [
+        json!({"id": "a", "v": 1, "meta": {"trace": "t-1", "place": 7}}),
+        json!({"id": "b", "v": 1, "meta": {"trace": null, "place": "here"}}),
+        json!({"id": "c", "v": 1}),
+    ];
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let (status, answer) =
+        post("header=origin:crm:eu&header_path=trace:meta.trace&header_path=place:meta.place", &lines);
+    assert_eq!((status, &answer["count"]), (200, &json!(3)), "{answer}");
+    let record = |key: &str| {
+        let mut record = instance.client().get(&format!("/v1/tables/notes/records/{key}"))["record"].clone();
+        record.as_object_mut().unwrap().remove("meta");
+        record
+    };
+    assert_eq!(record("a"), json!({"id": "a", "origin": "crm:eu", "trace": "t-1", "place": "7"}));
+    assert_eq!(record("b"), json!({"id": "b", "origin": "crm:eu", "place": "here"}));
+    assert_eq!(record("c"), json!({"id": "c", "origin": "crm:eu"}));
+
+    // Who could write this header could order a replay.
+    let (status, answer) = post("header=keld.replay:%7B%7D", "{\"id\": \"a\", \"v\": 2}");
+    assert_eq!((status, &answer["parameter"]), (400, &json!("header")), "{answer}");
+    instance.stop();
+
+    // The messages themselves: other programs read them, too.
+    let (broker, mut seen) = (lab.broker(), Vec::new());
+    for partition in 0..PARTITIONS {
+        let tp = TopicPartition::new(topic.as_str(), partition);
+        let high = broker.watermarks(&tp).unwrap().high;
+        let mut reader = broker.reader(&tp, 0).unwrap();
+        loop {
+            let progress = reader.read(100, Duration::from_millis(200), &mut |m| {
+                let headers = m.owned_headers().into_iter();
+                let headers: Vec<String> =
+                    headers.map(|(name, value)| format!("{name}={}", String::from_utf8(value).unwrap())).collect();
+                seen.push((String::from_utf8(m.key.unwrap().to_vec()).unwrap(), headers.join(" ")));
+            });
+            if matches!(progress.unwrap(), Progress::End { to } if to >= high) {
+                break;
+            }
+        }
+    }
+    seen.sort();
+    let expected =
+        [("a", "origin=crm:eu trace=t-1 place=7"), ("b", "origin=crm:eu place=here"), ("c", "origin=crm:eu")];
+    assert_eq!(seen, expected.map(|(key, headers)| (key.to_owned(), headers.to_owned())));
+}
+
+#[test]
+fn events_sent_over_http_have_headers_on_the_embedded_log() {
+    headers_over_http(On::Local);
+}
+
+#[test]
+fn events_sent_over_http_have_headers_on_kafka() {
+    headers_over_http(On::Kafka);
 }

@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::context::{At, Context, Payload};
 use super::freshness::{Freshness, Stage};
+use super::message_headers::MessageHeaders;
 use super::openapi::Problems;
 use super::params::Params;
 use super::peer;
@@ -66,6 +67,13 @@ pub(crate) struct IngestQuery {
     key: Option<String>,
     /// Path in each event at which its message key stands, instead of `key`.
     key_path: Option<String>,
+    /// Header of every event of this request, as `name:value`; may be repeated. Sources read it as `@header.name`.
+    #[param(value_type = Option<Vec<String>>, explode = true, example = json!(["origin:crm"]))]
+    header: Option<Vec<String>>,
+    /// Header of each event, as `name:path`: the value is what stands at this path in the event, text as it is, anything else as
+    /// JSON; an event that has nothing there gets no such header. May be repeated.
+    #[param(value_type = Option<Vec<String>>, explode = true, example = json!(["origin:meta.origin"]))]
+    header_path: Option<Vec<String>>,
 }
 
 /// Where the events are now.
@@ -108,9 +116,9 @@ pub(crate) async fn append(
 ) -> Result<Json<IngestAnswer>, Problem> {
     allowed(ctx.state.settings.api.ingest, &headers)?;
     let readers = ctx.topics.get(&topic).ok_or_else(|| no_such_topic(&ctx, &topic))?;
-    let (wait, key, freshness) = ingest_params(&mut params, ctx.state.settings.api.timeout)?;
+    let (wait, message, freshness) = ingest_params(&mut params, ctx.state.settings.api.timeout)?;
     params.finish()?;
-    if key != MessageKey::None && !readers.placement.takes_message_keys() {
+    if message.key != MessageKey::None && !readers.placement.takes_message_keys() {
         return Err(Problem::parameter(
             "key",
             "the tables of this topic take the key from the event",
@@ -118,7 +126,7 @@ pub(crate) async fn append(
         ));
     }
     let (shared, name) = (ctx.clone(), topic.clone());
-    let appended = ctx.appends.run(move || append_all(&shared, &name, &key, &body)).await?;
+    let appended = ctx.appends.run(move || append_all(&shared, &name, &message, &body)).await?;
     let answer = IngestAnswer::of(&topic, &appended, ctx.instance());
     if let Wait::Until(stage) = wait {
         let demands = demands(&topic, &appended);
@@ -161,7 +169,14 @@ enum MessageKey {
     At(Path),
 }
 
-fn ingest_params(params: &mut Params, longest: Duration) -> Result<(Wait, MessageKey, Freshness), Problem> {
+/// What the messages of a request have beside their lines.
+#[derive(Debug)]
+struct Message {
+    key: MessageKey,
+    headers: MessageHeaders,
+}
+
+fn ingest_params(params: &mut Params, longest: Duration) -> Result<(Wait, Message, Freshness), Problem> {
     let waits =
         [("none", Wait::None), ("applied", Wait::Until(Stage::Applied)), ("visible", Wait::Until(Stage::Visible))];
     let wait = params.choice("wait", &waits)?.unwrap_or(Wait::None);
@@ -171,26 +186,35 @@ fn ingest_params(params: &mut Params, longest: Duration) -> Result<(Wait, Messag
         (None, Some(path)) => MessageKey::At(Path::parse(&path)),
         (None, None) => MessageKey::None,
     };
-    Ok((wait, key, Freshness::timeout_only(params, longest)?))
+    let message = Message { key, headers: MessageHeaders::take(params)? };
+    Ok((wait, message, Freshness::timeout_only(params, longest)?))
 }
 
 /// Checks every line, then appends all; blocking. Returns partition and offset of each event.
-fn append_all(ctx: &Context, topic: &str, key: &MessageKey, body: &[u8]) -> Result<Vec<(u32, Offset)>, Problem> {
+fn append_all(ctx: &Context, topic: &str, message: &Message, body: &[u8]) -> Result<Vec<(u32, Offset)>, Problem> {
     let readers = ctx.topics.get(topic).ok_or_else(|| no_such_topic(ctx, topic))?;
     let now_ms = crate::clock::now_ms();
     let topic: Arc<str> = topic.into();
     let records = check_lines(body, |line| {
-        let key = match key {
+        let key = match &message.key {
             MessageKey::None => None,
             MessageKey::Given(key) => Some(Cow::Borrowed(key.as_bytes())),
             MessageKey::At(path) => {
                 Some(Cow::Owned(readers.placement.key_at(path, line).map_err(|reject| reject.to_string())?))
             }
         };
-        let event = RawEvent { key: key.as_deref(), payload: Some(line), timestamp_ms: now_ms, ..RawEvent::default() };
+        let headers = message.headers.of(&readers.placement, line)?;
+        let event = RawEvent {
+            key: key.as_deref(),
+            payload: Some(line),
+            timestamp_ms: now_ms,
+            headers: &headers,
+            ..RawEvent::default()
+        };
         let (key, partition) = readers.placement.place(&event)?;
         let topic = Arc::clone(&topic);
-        Ok(NewRecord { topic, partition, key: Some(key), payload: Some(line.to_vec()), ..NewRecord::default() })
+        let payload = Some(line.to_vec());
+        Ok(NewRecord { topic, partition, key: Some(key), payload, headers, ..NewRecord::default() })
     })?;
     let partitions: Vec<u32> = records.iter().map(|r| r.partition).collect();
     let offsets = ctx.state.appender.append(records)?;

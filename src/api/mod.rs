@@ -11,6 +11,7 @@ mod freshness;
 #[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]
 mod ingest;
 mod layers;
+mod message_headers;
 mod openapi;
 mod operation;
 mod params;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::broker::{Message, NewRecord, Offset};
 
 /// What the names of our own headers begin with.
-const OWN: &str = "keld.";
+pub const OWN: &str = "keld.";
 /// Most of the `keld.error` header, bytes: paths and keys come from the event and may be of any length.
 const MAX_ERROR: usize = 4 << 10;
 /// Most of a message key that is kept, bytes.

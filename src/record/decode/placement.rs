@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::identity::path_key;
-use super::json::{self, Rules};
+use super::json::{self, Rules, Slot};
 use super::plan::Plan;
 use super::{Decoder, RawEvent};
 use crate::record::definition::{Dynamic, KeyFrom, Path, TableDef};
 use crate::record::event::Reject;
+use crate::record::value::Value;
 
 /// Finds key and partition of the events of one topic.
 #[derive(Debug)]
@@ -53,9 +54,23 @@ impl Placement {
 
     /// What stands at a path of a JSON event, as a key.
     pub fn key_at(&self, path: &Path, payload: &[u8]) -> Result<Vec<u8>, Reject> {
+        path_key(path, &self.slot_at(path, payload)?)
+    }
+
+    /// What stands at a path of a JSON event, as the value of a header: text as it is, anything else as JSON. `None` for what is
+    /// absent or null.
+    pub fn header_at(&self, path: &Path, payload: &[u8]) -> Result<Option<Vec<u8>>, Reject> {
+        Ok(match self.slot_at(path, payload)? {
+            Slot::Absent | Slot::Kept | Slot::Given(Value::Null) => None,
+            Slot::Given(Value::Str(text)) => Some(text.as_bytes().to_vec()),
+            Slot::Given(other) => Some(other.canonical().into_bytes()),
+        })
+    }
+
+    fn slot_at(&self, path: &Path, payload: &[u8]) -> Result<Slot, Reject> {
         let max_depth = self.readers.iter().map(|(def, _)| def.max_depth).max().unwrap_or(1);
         let plan = Plan::key_only(path);
         let rules = Rules { plan: &plan, dynamic: Dynamic::Ignore, max_depth, sentinels: &[], hidden: None };
-        path_key(path, &json::parse(payload, rules)?.slots[0])
+        Ok(json::parse(payload, rules)?.slots.swap_remove(0))
     }
 }
