@@ -5,7 +5,7 @@ KELD = $(CARGO_TARGET_DIR)/release/keld
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test check fmt lint docs acceptance bench growth peer profile instructions speed setup clean-state
+.PHONY: help demo build test check fmt lint docs acceptance bench growth peer profile instructions speed fuzz setup clean-state
 
 help:
 	@echo 'Keld: one coherent, searchable record per key from overlapping event streams.'
@@ -26,6 +26,7 @@ help:
 	@echo '  make profile      where the time goes: a flame graph of a catch-up, or of calm work with ARGS=--fresh'
 	@echo '  make instructions how many instructions each step of an event takes (callgrind)'
 	@echo '  make speed        events/s that one core decodes, merges and encodes: the workload, each strategy, each format'
+	@echo '  make fuzz         tries broken and hostile input on decoders, stored records, merging, expressions and configuration (ARGS=--help)'
 	@echo '  make clean-state  forget the demo'"'"'s data (state/demo)'
 	@echo
 	@echo 'The first build compiles RocksDB: about ten minutes on two cores, once. It goes to'
@@ -79,6 +80,9 @@ instructions:
 
 speed:
 	@scripts/speed $(ARGS)
+
+fuzz:
+	@scripts/fuzz $(ARGS)
 
 clean-state:
 	@rm -rf state/demo

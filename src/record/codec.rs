@@ -3,7 +3,7 @@
 //! Format 1: tombstone; table of the distinct stamps of cells and members, ascending; fields; dynamic members; journals.
 //! Cells and members name their stamp by its place in the table. The major part of a version is written as the
 //! difference to the one before it in its list. Every list is strictly ascending (the values of an `append` may repeat), so a
-//! record has one form only.
+//! record is written in one form only.
 
 mod write;
 
