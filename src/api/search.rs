@@ -242,8 +242,14 @@ async fn answer(ctx: &Context, name: &str, mut params: Params) -> Result<Json<Se
     };
     let next = next_page(&found.answer, limit, identity);
     let fields = Arc::clone(&table.index.view().fields);
-    let finish = |(request, partial)| aggs::finish(&fields, &request, partial, api.max_buckets);
-    let aggs = asked.zip(found.answer.aggs.take()).map(finish).transpose()?;
+    let max_buckets = api.max_buckets;
+    let aggs = match asked.zip(found.answer.aggs.take()) {
+        Some((request, partial)) => {
+            let finish = move || Ok(aggs::finish(&fields, &request, partial, max_buckets)?);
+            Some(ctx.searches.run(finish).await?)
+        }
+        None => None,
+    };
     let tops = std::mem::take(&mut found.answer.facets).into_iter().zip(facets);
     let facets = tops.map(|(facet, asked)| (asked.field, facet_dto(facet.top(asked.size)))).collect();
     let response = SearchResponse { cursor: next, facets, aggs, ..respond(found) };

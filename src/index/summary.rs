@@ -1,7 +1,9 @@
 //! What the documents that match amount to: how many there are, facets, aggregations. Nothing is scored.
 
 use tantivy::aggregation::agg_req::Aggregations;
-use tantivy::aggregation::intermediate_agg_result::IntermediateAggregationResults;
+use tantivy::aggregation::intermediate_agg_result::{
+    IntermediateAggregationResult, IntermediateAggregationResults, IntermediateMetricResult,
+};
 use tantivy::aggregation::{AggContextParams, AggregationLimitsGuard, AggregationSegmentCollector};
 use tantivy::collector::{Collector, SegmentCollector};
 use tantivy::query::Weight;
@@ -43,6 +45,17 @@ impl Aggregator {
     /// Adds what another part of the documents contributes.
     pub fn merge(into: &mut Partial, other: Partial) -> Result<()> {
         into.merge_fruits(other).map_err(failed)
+    }
+
+    /// The least and the largest value that the aggregation `stats` of this name has seen.
+    pub fn extremes(partial: &Partial, name: &str) -> Option<(f64, f64)> {
+        match partial.get(name)? {
+            IntermediateAggregationResult::Metric(IntermediateMetricResult::Stats(stats)) => {
+                let stats = stats.finalize();
+                stats.min.zip(stats.max)
+            }
+            _ => None,
+        }
     }
 
     /// The result, as Elasticsearch writes it.

@@ -232,6 +232,20 @@ fn requests_that_cannot_be_aggregated_are_refused_with_the_reason() {
         (json!({"x": {"terms": {}}}), "field"),
         (json!({"x": {"histogram": {"field": "price", "interval": 0.0}}}), "interval"),
         (json!({"x": {"histogram": {"field": "price", "interval": 0.0001}}}), "bucket"),
+        (
+            json!({"x": {"histogram": {"field": "sold", "interval": 1,
+            "extended_bounds": {"min": 0, "max": 384_307_168_202_282_368_u64}}}}),
+            "buckets",
+        ),
+        (
+            json!({"x": {"histogram": {"field": "sold", "interval": 1, "extended_bounds": {"min": 0, "max": 1_000_000}}}}),
+            "more than 1000",
+        ),
+        (
+            json!({"x": {"terms": {"field": "brand"}, "aggs": {"y": {"date_histogram": {"field": "at", "fixed_interval": "1s"}}}}}),
+            "more than 1000",
+        ),
+        (json!({"\u{0}x": {"avg": {"field": "price"}}}), "U+0000"),
         (json!({"x": {"date_histogram": {"field": "price", "fixed_interval": "1d"}}}), "type date"),
         (json!({"x": {"date_histogram": {"field": "at", "calendar_interval": "fortnight"}}}), "fortnight"),
         (json!({"x": {"date_histogram": {"field": "at", "fixed_interval": "1d", "time_zone": "Europe/Oslo"}}}), "UTC"),

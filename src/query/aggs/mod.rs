@@ -5,6 +5,7 @@
 
 mod calendar;
 mod shape;
+mod span;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -103,7 +104,7 @@ fn collect_level(
     Ok((summed.total, summed.facets, partial))
 }
 
-/// Makes the result of what the leaves contributed.
+/// Makes the result of what the leaves contributed. Blocking: runs on the search pool.
 pub fn finish(fields: &Fields, request: &Value, partial: AggPartial, max_buckets: u32) -> Result<Value> {
     let level = shape::level(fields, request, max_buckets, &|_| Ok(None))?;
     finish_level(&level, request, partial, max_buckets).map(Value::Object)
@@ -115,11 +116,16 @@ fn finish_level(
     mut partial: AggPartial,
     max_buckets: u32,
 ) -> Result<Map<String, Value>> {
+    for histogram in &level.histograms {
+        let values = Aggregator::extremes(&partial.plain, &span::extremes_name(&histogram.column));
+        histogram.check(values, max_buckets).map_err(|what| shape::wrong(&histogram.name, what))?;
+    }
     let aggregator = Aggregator::new(Value::Object(level.plain.clone()), max_buckets)?;
     let mut result = match aggregator.finish(partial.plain)? {
         Value::Object(members) => members,
         _ => Map::new(),
     };
+    result.retain(|name, _| !name.starts_with(span::HIDDEN));
     calendar::finish(request, &mut result);
     for filtered in &level.filtered {
         let found = partial.filtered.iter().position(|(name, _)| *name == filtered.name);

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::calendar::{self, Unit};
+use super::span::{HIDDEN, Histogram};
 use crate::index::Fields;
 use crate::query::dates::Span;
 use crate::record::FieldType;
@@ -32,6 +33,8 @@ pub(super) struct Level {
     pub(super) plain: Map<String, Value>,
     /// What is a search of its own.
     pub(super) filtered: Vec<Filtered>,
+    /// The histograms of `plain`, at whatever depth.
+    pub(super) histograms: Vec<Histogram>,
 }
 
 /// A `filter` or `filters` aggregation.
@@ -73,7 +76,7 @@ pub(super) fn kind(body: &Value) -> Option<(&str, &Value)> {
     kinds.next().filter(|_| kinds.next().is_none())
 }
 
-fn wrong(name: &str, what: impl std::fmt::Display) -> Error {
+pub(super) fn wrong(name: &str, what: impl std::fmt::Display) -> Error {
     Error::bad_request(format!("aggs.{name}: {what}"))
 }
 
@@ -87,6 +90,9 @@ impl Shaper<'_> {
         }
         let mut level = Level::default();
         for (name, body) in members {
+            if name.starts_with(HIDDEN) {
+                return Err(wrong(name, "expected a name that does not begin with U+0000"));
+            }
             self.aggregations += 1;
             if self.aggregations > MOST {
                 return Err(Error::bad_request(format!("aggs: expected at most {MOST} aggregations")));
@@ -104,12 +110,17 @@ impl Shaper<'_> {
                 level.filtered.push(self.filtered(name, kind, parameters, below, depth)?);
                 continue;
             }
-            let mut shaped = self.plain(name, kind, parameters)?;
+            let mut shaped = self.plain(name, kind, parameters, &mut level.histograms)?;
             if let Some(below) = below {
-                let below = self.level(below, false, depth + 1)?;
+                let mut below = self.level(below, false, depth + 1)?;
+                level.histograms.append(&mut below.histograms);
                 shaped.insert("aggs".to_owned(), Value::Object(below.plain));
             }
             level.plain.insert(name.clone(), Value::Object(shaped));
+        }
+        if filters {
+            let extremes = level.histograms.iter().filter_map(Histogram::extremes);
+            level.plain.extend(extremes);
         }
         Ok(level)
     }
@@ -138,7 +149,13 @@ impl Shaper<'_> {
         Ok(Filtered { name: name.to_owned(), single, buckets, sub })
     }
 
-    fn plain(&mut self, name: &str, kind: &str, parameters: &Value) -> Result<Map<String, Value>> {
+    fn plain(
+        &mut self,
+        name: &str,
+        kind: &str,
+        parameters: &Value,
+        histograms: &mut Vec<Histogram>,
+    ) -> Result<Map<String, Value>> {
         let numbers = OF_NUMBERS.contains(&kind);
         if !numbers && !OF_ANY.contains(&kind) {
             let known: Vec<&str> = OF_NUMBERS.iter().chain(OF_ANY).copied().chain(["filter", "filters"]).collect();
@@ -164,6 +181,11 @@ impl Shaper<'_> {
                 }
             }
             _ => {}
+        }
+        if matches!(kind.as_str(), "histogram" | "date_histogram") {
+            let histogram = Histogram::read(name, &kind, is_date, &parameters).map_err(|what| wrong(name, what))?;
+            histogram.check(None, self.max_buckets).map_err(|what| wrong(name, what))?;
+            histograms.push(histogram);
         }
         Ok(Map::from_iter([(kind, Value::Object(parameters))]))
     }
