@@ -85,6 +85,15 @@ impl Freshness {
         Self { at_least: here.cloned().collect(), ..*self }
     }
 
+    /// What another instance demands, within the limits that clients have here.
+    pub(crate) fn within(self, longest: Duration) -> Result<Self, Problem> {
+        if self.at_least.len() > MAX_DEMANDS {
+            let found = format!("{} events", self.at_least.len());
+            return Err(Problem::parameter("at_least", found, format_args!("at most {MAX_DEMANDS}")));
+        }
+        Ok(Self { timeout: self.timeout.min(longest), ..self })
+    }
+
     /// The longest that it may wait for events.
     pub(crate) fn patience(&self) -> Duration {
         if self.at_least.is_empty() { Duration::ZERO } else { self.timeout }

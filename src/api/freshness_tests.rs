@@ -162,3 +162,11 @@ async fn an_event_after_a_pause_does_not_make_a_task_stale() {
     let (outcome, ()) = tokio::join!(admit_lag(&view, Duration::from_secs(10)), applied);
     outcome.unwrap();
 }
+
+#[test]
+fn another_instance_waits_no_longer_than_a_client_may() {
+    let freshness = Freshness { at_least: vec![demand(1)], timeout: Duration::MAX, allow_stale: false };
+    assert_eq!(freshness.clone().within(Duration::from_secs(10)).unwrap().timeout, Duration::from_secs(10));
+    let many = Freshness { at_least: vec![demand(1); 257], ..freshness };
+    assert_eq!(many.within(Duration::from_secs(10)).unwrap_err().body().more["parameter"], "at_least");
+}

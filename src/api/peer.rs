@@ -70,9 +70,12 @@ pub(crate) struct WaitLeaf {
 /// Answers a read by key.
 pub(crate) async fn records(State(ctx): State<Context>, Payload(body): Payload) -> Result<Response, Problem> {
     let leaf: RecordsLeaf = read(&body)?;
+    let api = &ctx.state.settings.api;
+    at_most("keys", leaf.keys.len() as u64, api.max_keys as u64)?;
+    let freshness = leaf.freshness.within(api.timeout)?;
     let table = ctx.table(&leaf.table)?;
     let (coverage, found) =
-        super::records::read_here(&ctx, table, leaf.partitions, leaf.keys, leaf.wanted, leaf.freshness).await?;
+        super::records::read_here(&ctx, table, leaf.partitions, leaf.keys, leaf.wanted, freshness).await?;
     #[derive(Serialize)]
     struct Answer {
         found: Vec<Found>,
@@ -85,7 +88,8 @@ pub(crate) async fn records(State(ctx): State<Context>, Payload(body): Payload) 
 pub(crate) async fn wait(State(ctx): State<Context>, Payload(body): Payload) -> Result<Json<()>, Problem> {
     let leaf: WaitLeaf = read(&body)?;
     let table = ctx.table(&leaf.table)?;
-    freshness::wait(&table, &leaf.freshness.at_least, leaf.stage, leaf.freshness.timeout).await?;
+    let Freshness { at_least, timeout, .. } = leaf.freshness.within(ctx.state.settings.api.timeout)?;
+    freshness::wait(&table, &at_least, leaf.stage, timeout).await?;
     Ok(Json(()))
 }
 
@@ -94,6 +98,14 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let wrong =
         |e| Problem::new(Reason::BadRequest, format!("a request between instances: {e}"), "clients use /v1/tables");
     serde_json::from_slice(body).map_err(wrong)
+}
+
+/// Refuses what another instance asks beyond the limits of this one: all instances are configured alike.
+pub(crate) fn at_most(what: &'static str, found: u64, most: u64) -> Result<(), Problem> {
+    if found <= most {
+        return Ok(());
+    }
+    Err(Problem::parameter(what, found, format_args!("at most {most}, the limit of the instance that is asked")))
 }
 
 /// Reads keys at another instance.

@@ -10,6 +10,7 @@ use tower::ServiceExt;
 
 use super::testing;
 use super::{layers, router};
+use crate::query::SearchRequest;
 
 async fn ask(router: &Router, request: Request<Body>) -> Response<Body> {
     router.clone().oneshot(request).await.unwrap()
@@ -233,4 +234,39 @@ async fn the_console_is_served_whole_and_from_here_only() {
             assert!(!text.contains(foreign) || allowed, "{path} contains {foreign}");
         }
     }
+}
+
+#[tokio::test]
+async fn other_instances_have_the_limits_that_clients_have() {
+    let app = app();
+    let freshness = serde_json::json!({"at_least": [], "timeout": {"secs": 1, "nanos": 0}, "allow_stale": true});
+    let scan = serde_json::json!({
+        "table": "x", "partitions": [0], "request": {"prefix": "", "after": null, "limit": 1_001, "fields": null},
+        "freshness": freshness
+    });
+    let keys = vec!["a"; 1_001];
+    let records = serde_json::json!({
+        "table": "x", "partitions": [0], "keys": keys, "wanted": {"fields": null, "explain": false},
+        "freshness": freshness
+    });
+    let search = |change: fn(&mut SearchRequest)| {
+        let mut request = SearchRequest { limit: 1_000, max_buckets: 1_000, ..SearchRequest::default() };
+        change(&mut request);
+        serde_json::json!({"table": "x", "request": request, "freshness": freshness})
+    };
+    let within = search(|_| {});
+    let cases = [
+        ("scan", scan, "limit"),
+        ("records", records, "keys"),
+        ("search", search(|r| r.limit = 1_001), "limit"),
+        ("search", search(|r| r.max_buckets = 1_001), "max_buckets"),
+        ("statistics", search(|r| r.limit = 1_001), "limit"),
+    ];
+    for (path, body, parameter) in cases {
+        let response = ask(&app, request("POST", &format!("/v1/peer/{path}"), body.to_string())).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{path}");
+        assert_eq!(json(response).await["parameter"], parameter, "{path}");
+    }
+    let response = ask(&app, request("POST", "/v1/peer/search", within.to_string())).await;
+    assert_eq!(json(response).await["reason"], "no_such_table");
 }

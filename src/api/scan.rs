@@ -141,6 +141,9 @@ struct Scanned<R> {
 /// Scans partitions for another instance.
 pub(crate) async fn of_peer(State(ctx): State<Context>, Payload(body): Payload) -> Result<Response, Problem> {
     let ScanLeaf { table, partitions, request, freshness } = peer::read(&body)?;
+    let api = &ctx.state.settings.api;
+    peer::at_most("limit", request.limit as u64, api.max_hits as u64)?;
+    let freshness = freshness.within(api.timeout)?;
     let table = ctx.table(&table)?;
     Ok(Json(scan_here(&ctx, &table, partitions, request, &freshness).await?).into_response())
 }

@@ -22,7 +22,7 @@ use super::records::Written;
 use super::search::Waiting;
 use crate::query::gather::gather;
 use crate::query::route::{Host, Need};
-use crate::query::{SearchAnswer, SearchRequest, Statistics, Stop, Table, leaf};
+use crate::query::{SearchAnswer, SearchRequest, Statistics, Stop, Table, leaf as here};
 use crate::record::Shown;
 
 /// Path for searches.
@@ -52,7 +52,7 @@ pub(crate) type Found = Searched<Written<Shown>>;
 
 /// Searches partitions of another instance's request.
 pub(crate) async fn search(State(ctx): State<Context>, Payload(body): Payload) -> Result<Response, Problem> {
-    let SearchLeaf { table, request, freshness } = read(&body)?;
+    let SearchLeaf { table, request, freshness } = leaf(&ctx, &body)?;
     let table = ctx.table(&table)?;
     Ok(Json(search_here(&ctx, &table, request, &freshness).await?).into_response())
 }
@@ -62,14 +62,26 @@ pub(crate) async fn statistics(
     State(ctx): State<Context>,
     Payload(body): Payload,
 ) -> Result<Json<Statistics>, Problem> {
-    let SearchLeaf { table, request, .. } = read(&body)?;
+    let SearchLeaf { table, request, .. } = leaf(&ctx, &body)?;
     let table = ctx.table(&table)?;
     statistics_here(&ctx, &table, request).await.map(Json)
 }
 
+/// What another instance asks, within the limits that clients have here.
+fn leaf(ctx: &Context, body: &[u8]) -> Result<SearchLeaf, Problem> {
+    let leaf: SearchLeaf = read(body)?;
+    let api = &ctx.state.settings.api;
+    peer::at_most("limit", leaf.request.limit as u64, api.max_hits as u64)?;
+    peer::at_most("max_buckets", leaf.request.max_buckets.into(), api.max_buckets.into())?;
+    for facet in &leaf.request.facets {
+        peer::at_most("facets", facet.size as u64, api.max_buckets.into())?;
+    }
+    Ok(SearchLeaf { freshness: leaf.freshness.within(api.timeout)?, ..leaf })
+}
+
 async fn statistics_here(ctx: &Context, table: &Arc<Table>, request: SearchRequest) -> Result<Statistics, Problem> {
     let table = Arc::clone(table);
-    ctx.searches.run(move || Ok(leaf::statistics(&table, &request)?)).await
+    ctx.searches.run(move || Ok(here::statistics(&table, &request)?)).await
 }
 
 /// Searches the partitions that the request names, of the tasks of this instance alone.
@@ -93,7 +105,7 @@ pub(crate) async fn search_here(
         .searches
         .run(move || {
             let started = Instant::now();
-            let found = leaf::search(&searched, &request)?;
+            let found = here::search(&searched, &request)?;
             Ok((found, started.elapsed().as_secs_f64() * 1e3))
         })
         .await?;
