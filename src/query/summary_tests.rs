@@ -249,6 +249,10 @@ fn requests_that_cannot_be_aggregated_are_refused_with_the_reason() {
         (json!({"x": {"date_histogram": {"field": "price", "fixed_interval": "1d"}}}), "type date"),
         (json!({"x": {"date_histogram": {"field": "at", "calendar_interval": "fortnight"}}}), "fortnight"),
         (json!({"x": {"date_histogram": {"field": "at", "fixed_interval": "1d", "time_zone": "Europe/Oslo"}}}), "UTC"),
+        (json!({"x": {"range": {"field": "price", "ranges": []}}}), "1 to 1000"),
+        (json!({"x": {"date_histogram": {"field": "at", "fixed_interval": "0ms"}}}), "above 0"),
+        (json!({"x": {"multi_terms": {"terms": [{"field": "tags"}, {"field": "tags"}]}}}), "twice"),
+        (json!({"x": {"terms": {"field": "brand", "size": 1_001}}}), "at most 1000"),
         (json!({"x": {"filter": "price:cheap"}}), "a number"),
         (json!({"x": {"filter": {"term": {"brand": "a"}}}}), "query_string"),
         (json!({"x": {"terms": {"field": "brand"}, "aggs": {"y": {"filter": "live:true"}}}}), "at the top"),
@@ -264,6 +268,49 @@ fn requests_that_cannot_be_aggregated_are_refused_with_the_reason() {
     for request in [deep, Value::Object(wide)] {
         assert!(aggregate(&shop, "", &request).expect_err("refused").message().contains("at most"));
     }
+}
+
+#[test]
+fn results_over_dates_are_in_milliseconds() {
+    let shop = shop(products());
+    let dates: Vec<i64> = shop.products.iter().filter_map(|p| p.at).collect();
+    let bound = dates[dates.len() / 2];
+    let ranges = json!([{"to": bound}, {"from": bound, "to": bound + 1}, {"from": bound + 1}]);
+    let request = json!({
+        "first": {"min": {"field": "at"}}, "last": {"max": {"field": "at"}}, "all": {"stats": {"field": "at"}},
+        "middle": {"percentiles": {"field": "at", "percents": [50.0]}},
+        "parts": {"range": {"field": "at", "ranges": ranges}},
+        "named": {"range": {"field": "at", "ranges": [{"key": "old", "to": bound}], "keyed": true}},
+        "live": {"filter": "live:true", "aggs": {"last": {"max": {"field": "at"}}}}
+    });
+    let result = aggregate(&shop, "", &request).expect("a result");
+    let (first, last) = (dates.iter().min().expect("a date"), dates.iter().max().expect("a date"));
+    let near = |value: &Value, expected: i64, off: f64| {
+        let found = value.as_f64().unwrap_or_else(|| panic!("no number: {result}"));
+        assert!((found - expected as f64).abs() <= off, "{found} is not {expected}");
+    };
+    near(&result["first"]["value"], *first, 1e-3);
+    near(&result["last"]["value"], *last, 1e-3);
+    near(&result["all"]["min"], *first, 1e-3);
+    near(&result["all"]["avg"], dates.iter().sum::<i64>() / i64::try_from(dates.len()).expect("a few"), 1.0);
+    let middle = result["middle"]["values"]["50.0"].as_f64().expect("a percentile");
+    assert!((*first as f64 * 0.98..=*last as f64 * 1.02).contains(&middle), "{middle}");
+    let live = shop.products.iter().filter(|p| p.live == Some(true)).filter_map(|p| p.at).max();
+    near(&result["live"]["last"]["value"], live.expect("a date"), 1e-3);
+    let counts: Vec<usize> = [
+        dates.iter().filter(|ms| **ms < bound).count(),
+        dates.iter().filter(|ms| **ms == bound).count(),
+        dates.iter().filter(|ms| **ms > bound).count(),
+    ]
+    .to_vec();
+    let parts = result["parts"]["buckets"].as_array().expect("buckets");
+    let found: Vec<u64> = parts.iter().map(|b| b["doc_count"].as_u64().expect("a count")).collect();
+    assert_eq!(found, counts.iter().map(|n| *n as u64).collect::<Vec<_>>());
+    let (from, to) = (super::super::dates::text(bound), super::super::dates::text(bound + 1));
+    assert_eq!((&parts[1]["from"], &parts[1]["to"]), (&json!(bound), &json!(bound + 1)));
+    assert_eq!(parts[1]["key"], json!(format!("{from}-{to}")));
+    assert_eq!(parts[1]["from_as_string"], json!(from));
+    assert_eq!(result["named"]["buckets"]["old"]["doc_count"], counts[0], "{}", result["named"]);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! [`AggPartial`]s, which are merged, and only then is the result made of them: an average of averages would be none.
 
 mod calendar;
+mod limits;
+mod moments;
 mod shape;
 mod span;
 
@@ -107,7 +109,8 @@ fn collect_level(
 /// Makes the result of what the leaves contributed. Blocking: runs on the search pool.
 pub fn finish(fields: &Fields, request: &Value, partial: AggPartial, max_buckets: u32) -> Result<Value> {
     let level = shape::level(fields, request, max_buckets, &|_| Ok(None))?;
-    finish_level(&level, request, partial, max_buckets).map(Value::Object)
+    let is_date = |column: &str| fields.resolve(column).is_some_and(|target| target.kind == FieldType::Date);
+    finish_level(&level, request, partial, max_buckets, &is_date).map(Value::Object)
 }
 
 fn finish_level(
@@ -115,6 +118,7 @@ fn finish_level(
     request: &Value,
     mut partial: AggPartial,
     max_buckets: u32,
+    is_date: &dyn Fn(&str) -> bool,
 ) -> Result<Map<String, Value>> {
     for histogram in &level.histograms {
         let values = Aggregator::extremes(&partial.plain, &span::extremes_name(&histogram.column));
@@ -127,10 +131,11 @@ fn finish_level(
     };
     result.retain(|name, _| !name.starts_with(span::HIDDEN));
     calendar::finish(request, &mut result);
+    moments::finish(&level.plain, &mut result, is_date);
     for filtered in &level.filtered {
         let found = partial.filtered.iter().position(|(name, _)| *name == filtered.name);
         let buckets = found.map(|at| partial.filtered.swap_remove(at).1).unwrap_or_default();
-        result.insert(filtered.name.clone(), finish_filtered(filtered, request, buckets, max_buckets)?);
+        result.insert(filtered.name.clone(), finish_filtered(filtered, request, buckets, max_buckets, is_date)?);
     }
     Ok(result)
 }
@@ -140,13 +145,14 @@ fn finish_filtered(
     request: &Value,
     mut buckets: Vec<FilteredPartial>,
     max_buckets: u32,
+    is_date: &dyn Fn(&str) -> bool,
 ) -> Result<Value> {
     buckets.resize_with(filtered.buckets.len(), FilteredPartial::default);
     let sub_request = shape::subs(&request[&filtered.name]).cloned().unwrap_or_else(|| Value::Object(Map::new()));
     let mut shown = Map::new();
     for ((name, _), bucket) in filtered.buckets.iter().zip(buckets) {
         let mut members = Map::from_iter([("doc_count".to_owned(), Value::from(bucket.count))]);
-        members.extend(finish_level(&filtered.sub, &sub_request, bucket.sub, max_buckets)?);
+        members.extend(finish_level(&filtered.sub, &sub_request, bucket.sub, max_buckets, is_date)?);
         if filtered.single {
             return Ok(Value::Object(members));
         }

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::calendar::{self, Unit};
+use super::limits::{self, SEGMENT_TERMS};
 use super::span::{HIDDEN, Histogram};
 use crate::index::Fields;
 use crate::query::dates::Span;
@@ -15,8 +16,6 @@ const MOST: usize = 100;
 const DEEPEST: usize = 10;
 /// Most filters of a request: each is a search of its own.
 const MOST_FILTERS: usize = 50;
-/// Terms that a segment counts for each bucket before it leaves any out.
-const SEGMENT_TERMS: u32 = 65_000;
 /// Nanoseconds of a millisecond: the library compares dates by the former.
 const NANOS: i64 = 1_000_000;
 
@@ -168,11 +167,14 @@ impl Shaper<'_> {
         };
         let is_date = types.first() == Some(&FieldType::Date);
         let mut kind = kind.to_owned();
+        if kind == "range" && is_date {
+            date_ranges(name, &mut parameters)?;
+        }
+        limits::check(&kind, &mut parameters, self.max_buckets).map_err(|what| wrong(name, what))?;
         match kind.as_str() {
             "terms" if !["segment_size", "shard_size", "split_size"].iter().any(|n| parameters.contains_key(*n)) => {
                 parameters.insert("segment_size".to_owned(), SEGMENT_TERMS.into());
             }
-            "range" if is_date => date_ranges(name, &mut parameters)?,
             "date_histogram" if !is_date => return Err(wrong(name, "expected a field of type date")),
             "date_histogram" => {
                 if let Some(unit) = calendar::interval(&mut parameters).map_err(|what| wrong(name, what))? {
@@ -238,11 +240,14 @@ impl Shaper<'_> {
     }
 }
 
-/// Nanoseconds as the library takes them.
+/// Nanoseconds as the library takes them: never more than they are, so that a date at exactly this moment is behind a bound.
 fn nanos(ms: i64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "whole days have few digits in binary")]
-    let nanos = ms.saturating_mul(NANOS) as f64;
-    nanos
+    let exact = ms.saturating_mul(NANOS);
+    #[expect(clippy::cast_precision_loss, reason = "rounded down below")]
+    let nanos = exact as f64;
+    #[expect(clippy::cast_possible_truncation, reason = "a number that was an integer")]
+    let above = nanos as i128 > i128::from(exact);
+    if above { nanos.next_down() } else { nanos }
 }
 
 /// A filter in the grammar of `filter`, bare or as `query_string`.

@@ -146,7 +146,7 @@ mod tests {
         let wide =
             json!({"field": "a", "interval": 1, "extended_bounds": {"min": 0, "max": 384_307_168_202_282_368_u64}});
         assert!(histogram(&wide).check(None, 1_000).is_err());
-        let mut cut = wide.clone();
+        let mut cut = wide;
         cut["hard_bounds"] = json!({"min": 0, "max": 9});
         assert!(histogram(&cut).check(Some((-1e18, 1e18)), 10).is_ok());
         assert!(histogram(&json!({"field": "a", "interval": 1e-300})).check(Some((0.0, 1e300)), 10).is_err());
