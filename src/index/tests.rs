@@ -25,7 +25,7 @@ fn open(dir: &Path, def: TableDef, boot: &str) -> (Arc<TableIndex>, Found) {
 
 fn count(index: &TableIndex, q: &str) -> u64 {
     let view = index.view();
-    let query = parse::lenient(&view, q).expect("a query").query;
+    let query = parse::lenient(&view, q, &mut parse::Spent::default()).expect("a query").query;
     assert!(query.downcast_ref::<EmptyQuery>().is_none(), "{q} was not understood");
     view.search(query.as_ref(), super::Ordering::default(), None, 0, true, &super::Stop::default())
         .expect("an answer")

@@ -163,6 +163,17 @@ fn queries_beyond_the_limits_are_refused_with_the_limit() {
         let answer = shop.ask(&q(&text)).expect("an answer");
         assert!(answer.warnings.iter().any(|w| w.contains(what)), "{:?}", answer.warnings);
     }
+    let half = |n: usize, of: &str| (0..n).map(|i| format!("{of}{i}")).collect::<Vec<_>>().join(" OR ");
+    let cases = [
+        (vec!["brand:a".to_owned(); 33], None, "at most 32"),
+        (vec![half(600, "name:"), half(600, "name:")], None, "at most 1024"),
+        (vec![half(600, "name:")], Some(serde_json::json!({"x": {"filter": half(600, "name:")}})), "at most 1024"),
+    ];
+    for (filter, aggs, what) in cases {
+        let request = SearchRequest { filter, aggs, max_buckets: 9, ..SearchRequest::default() };
+        let error = shop.ask(&request).expect_err(what);
+        assert!(error.kind() == crate::Kind::BadRequest && error.message().contains(what), "{error}");
+    }
     let view = shop.index.view();
     let target = view.fields.resolve("title").expect("a title");
     let term = crate::index::syntax::Term::from_field_text(target.field, "k");

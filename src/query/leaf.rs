@@ -5,17 +5,20 @@ use std::sync::Arc;
 
 use super::dress::Dress;
 use super::order::{check, order};
+use super::parse::Spent;
 use super::{Count, Facet, Hit, SearchAnswer, SearchRequest, Table, TaskPosition, aggs, facets, parse};
-use crate::Result;
 use crate::broker::Offset;
 use crate::index::syntax::{AllQuery, BooleanQuery, ConstScoreQuery, Occur, Query};
 use crate::index::{Match, Statistics, View};
 use crate::record::{Shown, TableDef, codec};
 use crate::store::Store;
 use crate::task::{Phase, Progress, TaskView};
+use crate::{Error, Result};
 
 /// Score of a record in a search for everything.
 const EVERYTHING: f32 = 1.0;
+/// Most filters of a search.
+const MOST_FILTERS: usize = 32;
 
 /// Searches the tasks that run here. Blocking: runs on the search pool.
 ///
@@ -41,7 +44,7 @@ pub fn statistics(table: &Table, request: &SearchRequest) -> Result<Statistics> 
 }
 
 fn count(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest) -> Result<Statistics> {
-    let parsed = parse::lenient(view, request.q.as_deref().unwrap_or_default())?;
+    let parsed = parse::lenient(view, request.q.as_deref().unwrap_or_default(), &mut Spent::default())?;
     view.statistics(parsed.query.as_ref(), addressed)
 }
 
@@ -62,8 +65,9 @@ fn find(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest, fetch: 
         check(place, &order)?;
     }
     let columns = facets::columns(&view.fields, &request.facets)?;
-    let parsed = parse::lenient(view, request.q.as_deref().unwrap_or_default())?;
-    let query = narrowed(view, addressed, parsed.query.box_clone(), &request.filter)?;
+    let mut spent = Spent::default();
+    let parsed = parse::lenient(view, request.q.as_deref().unwrap_or_default(), &mut spent)?;
+    let query = narrowed(view, addressed, parsed.query.box_clone(), &request.filter, &mut spent)?;
     let dress = Dress::new(view, request, parsed.query.as_ref(), &parsed.prefixes, query.as_ref())?;
     let (mut hits, mut after) = (Vec::new(), request.after.clone());
     let (mut total, mut gone) = (None, 0);
@@ -86,7 +90,7 @@ fn find(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest, fetch: 
     answer.total = total.map(|t| t.saturating_sub(gone));
     if !columns.is_empty() || request.aggs.is_some() {
         let (aggs, most) = (request.aggs.as_ref(), request.max_buckets);
-        let (counts, partial) = aggs::collect(view, query, &columns, aggs, most, &request.stop)?;
+        let (counts, partial) = aggs::collect(view, query, &columns, aggs, most, &request.stop, &mut spent)?;
         answer.facets = counts.into_iter().map(Facet::of).collect();
         answer.aggs = partial;
     }
@@ -94,7 +98,17 @@ fn find(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest, fetch: 
 }
 
 /// Adds the filters, and the partitions where the index holds others too.
-fn narrowed(view: &View, addressed: &BTreeSet<u32>, q: Box<dyn Query>, filters: &[String]) -> Result<Box<dyn Query>> {
+fn narrowed(
+    view: &View,
+    addressed: &BTreeSet<u32>,
+    q: Box<dyn Query>,
+    filters: &[String],
+    spent: &mut Spent,
+) -> Result<Box<dyn Query>> {
+    if filters.len() > MOST_FILTERS {
+        return Err(Error::bad_request(format!("filter: found {}, expected at most {MOST_FILTERS}", filters.len()))
+            .advise("join conditions by AND in one filter"));
+    }
     let narrowed = !view.covered.keys().all(|p| addressed.contains(p));
     if narrowed && filters.is_empty() && q.is::<AllQuery>() {
         // In a conjunction the library leaves out what matches everything, and its score.
@@ -102,7 +116,7 @@ fn narrowed(view: &View, addressed: &BTreeSet<u32>, q: Box<dyn Query>, filters: 
     }
     let mut parts = vec![(Occur::Must, q)];
     for (i, filter) in filters.iter().enumerate() {
-        let filter = parse::strict(view, &format!("filter[{i}]"), filter)?;
+        let filter = parse::strict(view, &format!("filter[{i}]"), filter, spent)?;
         parts.push((Occur::Must, parse::unscored(filter)));
     }
     if narrowed {

@@ -277,11 +277,13 @@ fn filter_errors_name_the_text_the_place_and_what_was_expected() {
     closed.fields[2].index = false;
     let dir = tempfile::tempdir().expect("a folder");
     let (index, _) = TableIndex::open(Arc::new(closed), options(dir.path())).expect("the index opens");
-    let message = |text| parse::strict(&index.view(), "filter[1]", text).expect_err(text).message().to_owned();
+    let message = |text| {
+        parse::strict(&index.view(), "filter[1]", text, &mut Spent::default()).expect_err(text).message().to_owned()
+    };
     let unknown = message("colour:red");
     assert!(unknown.contains("\"colour\"") && unknown.contains("price") && unknown.contains("sku"), "{unknown}");
     assert!(message("brand:Acme").contains("index = false"));
-    let words = parse::lenient(&index.view(), "12:30 colour:red").expect("a query");
+    let words = parse::lenient(&index.view(), "12:30 colour:red", &mut Spent::default()).expect("a query");
     assert_eq!(words.warnings.len(), 2, "{:?}", words.warnings);
 }
 

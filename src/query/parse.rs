@@ -5,6 +5,7 @@
 //! understood is passed over with a warning. A filter is strict: it is an error that says what was expected.
 
 pub(super) use super::terms::Prefix;
+pub use super::terms::Spent;
 use super::terms::Terms;
 use crate::index::View;
 use crate::index::syntax::{
@@ -32,7 +33,7 @@ pub struct Parsed {
 }
 
 /// Parses the words a person types; never fails on any text. Blank text is everything.
-pub fn lenient(view: &View, text: &str) -> Result<Parsed> {
+pub fn lenient(view: &View, text: &str, spent: &mut Spent) -> Result<Parsed> {
     let mut warnings = Vec::new();
     let text = tame(text, &mut warnings);
     if text.trim().is_empty() {
@@ -40,7 +41,7 @@ pub fn lenient(view: &View, text: &str) -> Result<Parsed> {
     }
     let (ast, errors) = parse_query_lenient(&text);
     warnings.extend(errors.iter().map(|e| format!("{} at position {}", e.message, e.pos)));
-    let mut terms = Terms::new(view, true)?;
+    let mut terms = Terms::new(view, true, spent)?;
     let query = compile(ast, &mut terms).unwrap_or_else(|| Box::new(EmptyQuery));
     warnings.append(&mut terms.problems);
     warnings.dedup();
@@ -48,7 +49,7 @@ pub fn lenient(view: &View, text: &str) -> Result<Parsed> {
 }
 
 /// Parses a filter; `parameter` names it in errors. Blank text is an error.
-pub fn strict(view: &View, parameter: &str, text: &str) -> Result<Box<dyn Query>> {
+pub fn strict(view: &View, parameter: &str, text: &str, spent: &mut Spent) -> Result<Box<dyn Query>> {
     let wrong = |what: String| {
         Error::bad_request(format!("{parameter}: {text:?}: {what}"))
             .advise("write field:value, field:[low TO high], field:\"a phrase\", joined by AND, OR, NOT and brackets")
@@ -74,7 +75,7 @@ pub fn strict(view: &View, parameter: &str, text: &str) -> Result<Box<dyn Query>
         };
         return Err(wrong(what));
     }
-    let mut terms = Terms::new(view, false)?;
+    let mut terms = Terms::new(view, false, spent)?;
     let query = compile(ast, &mut terms);
     match (terms.problems.into_iter().next(), query) {
         (Some(problem), _) => Err(wrong(problem)),

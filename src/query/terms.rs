@@ -15,9 +15,9 @@ use crate::record::FieldType;
 /// Longest word that is looked up as prefix or fuzzily, bytes: automata grow with it.
 const LONGEST_PATTERN: usize = 128;
 
-/// Most words and conditions of a query.
+/// Most words and conditions of a request.
 const MOST_LEAVES: usize = 1_024;
-/// Most prefixes and fuzzy words, each counted for every field that it is looked for in.
+/// Most prefixes and fuzzy words of a request, each counted for every field that it is looked for in.
 const MOST_PATTERNS: usize = 128;
 /// Most terms of a segment that a prefix may stand for.
 const MOST_EXPANDED: usize = 100_000;
@@ -29,15 +29,21 @@ pub(super) struct Prefix {
     pub(super) text: String,
 }
 
+/// What the texts of a request, `q` and all filters, have come to so far.
+#[derive(Debug, Default)]
+pub struct Spent {
+    /// Leaves, and those of them that are patterns.
+    leaves: usize,
+    patterns: usize,
+}
+
 /// Builds the queries of leaves and gathers what cannot be understood.
 pub(super) struct Terms<'a> {
     view: &'a View,
     parser: QueryParser,
     words: Vec<Target>,
     lenient: bool,
-    /// Leaves, and those of them that are patterns.
-    leaves: usize,
-    patterns: usize,
+    spent: &'a mut Spent,
     /// Beginnings of words that are looked for in texts.
     pub(super) prefixes: Vec<Prefix>,
     /// What could not be understood, as sentences.
@@ -54,14 +60,13 @@ enum Pattern {
 type Found = Option<Box<dyn Query>>;
 
 impl<'a> Terms<'a> {
-    pub(super) fn new(view: &'a View, lenient: bool) -> Result<Self> {
+    pub(super) fn new(view: &'a View, lenient: bool, spent: &'a mut Spent) -> Result<Self> {
         Ok(Self {
             view,
             parser: view.parser(),
             words: view.fields.of_words(),
             lenient,
-            leaves: 0,
-            patterns: 0,
+            spent,
             prefixes: Vec::new(),
             problems: Vec::new(),
         })
@@ -69,8 +74,8 @@ impl<'a> Terms<'a> {
 
     /// The query of a leaf; `None` if it is passed over.
     pub(super) fn leaf(&mut self, leaf: UserInputLeaf) -> Found {
-        self.leaves += 1;
-        if self.leaves > MOST_LEAVES {
+        self.spent.leaves += 1;
+        if self.spent.leaves > MOST_LEAVES {
             return self.problem(format!("expected at most {MOST_LEAVES} words and conditions"));
         }
         match leaf {
@@ -285,8 +290,8 @@ impl<'a> Terms<'a> {
         if word.len() > LONGEST_PATTERN {
             return self.problem(format!("a prefix or fuzzy word has at most {LONGEST_PATTERN} bytes"));
         }
-        self.patterns += 1;
-        if self.patterns > MOST_PATTERNS {
+        self.spent.patterns += 1;
+        if self.spent.patterns > MOST_PATTERNS {
             return self.problem(format!("expected at most {MOST_PATTERNS} prefixes and fuzzy words, over all fields"));
         }
         if let Pattern::Fuzzy(distance @ 3..) = pattern {

@@ -12,7 +12,7 @@ mod span;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::parse;
+use super::parse::{self, Spent};
 use crate::index::syntax::{BooleanQuery, Occur, Query};
 use crate::index::{Aggregator, FacetCounts, Fields, Partial, Stop, View};
 use crate::record::FieldType;
@@ -71,13 +71,14 @@ pub(super) fn collect(
     request: Option<&Value>,
     max_buckets: u32,
     stop: &Stop,
+    spent: &mut Spent,
 ) -> Result<(Vec<FacetCounts>, Option<AggPartial>)> {
     let Some(request) = request else {
         let summed = view.summarise(query.as_ref(), facets, None, stop)?;
         return Ok((summed.facets, None));
     };
     let level = shape::level(&view.fields, request, max_buckets, &|column| view.dates(column))?;
-    let (_, facets, partial) = collect_level(view, query, facets, &level, max_buckets, stop)?;
+    let (_, facets, partial) = collect_level(view, query, facets, &level, max_buckets, stop, spent)?;
     Ok((facets, Some(partial)))
 }
 
@@ -88,19 +89,20 @@ fn collect_level(
     level: &Level,
     max_buckets: u32,
     stop: &Stop,
+    spent: &mut Spent,
 ) -> Result<(u64, Vec<FacetCounts>, AggPartial)> {
     let aggregator = Aggregator::new(Value::Object(level.plain.clone()), max_buckets)?;
     let summed = view.summarise(query.as_ref(), facets, Some(&aggregator), stop)?;
     let mut partial = AggPartial { plain: summed.aggregations, filtered: Vec::new() };
     for filtered in &level.filtered {
-        let bucket = |(_, text): &(String, String)| {
-            let filter = parse::strict(view, &format!("aggs.{}", filtered.name), text)?;
+        let mut bucket = |(_, text): &(String, String)| {
+            let filter = parse::strict(view, &format!("aggs.{}", filtered.name), text, spent)?;
             let both = vec![(Occur::Must, query.box_clone()), (Occur::Must, parse::unscored(filter))];
             let narrowed = Box::new(BooleanQuery::new(both));
-            let (count, _, sub) = collect_level(view, narrowed, &[], &filtered.sub, max_buckets, stop)?;
+            let (count, _, sub) = collect_level(view, narrowed, &[], &filtered.sub, max_buckets, stop, spent)?;
             Ok(FilteredPartial { count, sub })
         };
-        let buckets = filtered.buckets.iter().map(bucket).collect::<Result<_>>()?;
+        let buckets = filtered.buckets.iter().map(&mut bucket).collect::<Result<_>>()?;
         partial.filtered.push((filtered.name.clone(), buckets));
     }
     Ok((summed.total, summed.facets, partial))
