@@ -18,7 +18,9 @@ use super::records::Written;
 use super::scatter::{self, Found, Searched};
 use crate::config::ApiSettings;
 use crate::query::facets::{DEFAULT_SIZE, FacetRequest, TopValues};
-use crate::query::{Count, Hit, MOST_SORT_KEYS, SearchAnswer, SearchRequest, SortKey, Stop, Table, aggs, cursor};
+use crate::query::{
+    Count, Hit, MOST_EXPLAINED, MOST_SORT_KEYS, SearchAnswer, SearchRequest, SortKey, Stop, Table, aggs, cursor,
+};
 use crate::record::{Shown, Value};
 
 const DEFAULT_LIMIT: usize = 20;
@@ -31,7 +33,7 @@ pub(crate) struct SearchQuery {
     /// The words a person types. Malformed input still answers, with a warning. Nothing: every record.
     #[param(example = "walnut desk price:[10 TO 50]")]
     q: Option<String>,
-    /// Strict and not scored; may be repeated, and all must hold.
+    /// Strict and not scored; may be repeated, up to 32 times, and all must hold.
     #[param(value_type = Option<Vec<String>>, explode = true, example = json!(["stock:[1 TO *]"]))]
     filter: Option<Vec<String>>,
     /// Sort keys separated by commas: a field, `_score` or `_key`, with `-` in front for the largest first. Missing values
@@ -47,7 +49,7 @@ pub(crate) struct SearchQuery {
     fields: Option<String>,
     /// Text fields, separated by commas, of which hits show the pieces that have words of `q`, those in `<em>`.
     highlight: Option<String>,
-    /// `true`: hits say why they have their score (default `false`).
+    /// `true`: the first 10 hits say why they have their score (default `false`).
     explain: Option<bool>,
     /// `exact` (default): count all matches; `none`: do not, which is cheaper.
     count: Option<String>,
@@ -77,7 +79,7 @@ pub(crate) struct SearchBody {
     /// The words a person types. Malformed input still answers, with a warning. Nothing: every record.
     #[schema(example = "walnut desk")]
     q: Option<String>,
-    /// Strict and not scored; all must hold.
+    /// Strict and not scored; at most 32, and all must hold.
     #[schema(example = json!(["stock:[1 TO *]"]))]
     filter: Option<Vec<String>>,
     /// Sort keys: a field, `_score` or `_key`, with `-` in front for the largest first.
@@ -92,7 +94,7 @@ pub(crate) struct SearchBody {
     fields: Option<Vec<String>>,
     /// Text fields of which hits show the pieces that have words of `q`, those in `<em>`.
     highlight: Option<Vec<String>>,
-    /// `true`: hits say why they have their score (default `false`).
+    /// `true`: the first 10 hits say why they have their score (default `false`).
     explain: Option<bool>,
     /// `exact` (default) or `none`.
     count: Option<String>,
@@ -182,7 +184,7 @@ pub(crate) struct HitDto {
     /// By field, pieces of its texts that have words of `q`, escaped for HTML, those words in `<em>`; where `highlight` asks.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     highlight: BTreeMap<String, Vec<String>>,
-    /// Why it has its score, where `explain=true`: a tree of `value`, `description` and `details`.
+    /// Why it has its score, for the first 10 hits where `explain=true`: a tree of `value`, `description` and `details`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     explain: Option<serde_json::Value>,
@@ -240,6 +242,8 @@ async fn answer(ctx: &Context, name: &str, mut params: Params) -> Result<Json<Se
     } else {
         scatter::search_anywhere(ctx, &table, request, freshness).await?
     };
+    // Each instance has explained its first ones.
+    found.answer.hits.iter_mut().skip(MOST_EXPLAINED).for_each(|hit| hit.explain = None);
     let next = next_page(&found.answer, limit, identity);
     let fields = Arc::clone(&table.index.view().fields);
     let max_buckets = api.max_buckets;

@@ -51,7 +51,7 @@ pub use schema::{Fields, KEY, PARTITION, SCORE, Target};
 pub use statistics::Statistics;
 pub use stop::Stop;
 pub use summary::{Aggregator, Partial, Summed};
-pub use view::{ColumnValues, View};
+pub use view::{ColumnValues, Explainer, View};
 
 use crate::broker::Offset;
 use crate::record::TableDef;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tantivy::collector::{Collector, DocSetCollector};
 use tantivy::columnar::StrColumn;
-use tantivy::query::{Bm25StatisticsProvider, EnableScoring, Query, QueryParser, TermQuery};
+use tantivy::query::{Bm25StatisticsProvider, EnableScoring, Query, QueryParser, TermQuery, Weight};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::tokenizer::{TextAnalyzer, TokenizerManager};
 use tantivy::{DateTime, Index, IndexReader, ReloadPolicy, Searcher, SegmentReader, TantivyError, Term};
@@ -176,18 +176,10 @@ impl View {
         Ok(false)
     }
 
-    /// Why the document of this key has its score, as a tree of JSON; `None` if it does not match, or is not here.
-    pub fn explain(&self, query: &dyn Query, key: &[u8]) -> Result<Option<serde_json::Value>> {
-        let Some(term) = document::key_term(&self.fields, key) else { return Ok(None) };
-        let found = self.collect(&TermQuery::new(term, IndexRecordOption::Basic), &DocSetCollector);
-        let Some(address) = found.map_err(|e| self.failed(e))?.into_iter().next() else { return Ok(None) };
+    /// Explains scores of this query.
+    pub fn explainer(&self, query: &dyn Query) -> Result<Explainer<'_>> {
         let scoring = EnableScoring::enabled_from_statistics_provider(self, &self.blank.0);
-        let weight = query.weight(scoring).map_err(|e| self.failed(e))?;
-        match weight.explain(&self.readers[address.segment_ord as usize], address.doc_id) {
-            Ok(explanation) => Ok(serde_json::to_value(explanation).ok()),
-            Err(TantivyError::InvalidArgument(_)) => Ok(None),
-            Err(e) => Err(self.failed(e)),
-        }
+        Ok(Explainer { view: self, weight: query.weight(scoring).map_err(|e| self.failed(e))? })
     }
 
     /// Selects the documents of these partitions.
@@ -209,7 +201,8 @@ impl View {
         let count_apart = query.is::<TermQuery>();
         let top = Top { order, after, limit, count, count_apart, stop: stop.clone() };
         let found = self.collect(query, &top).map_err(|e| self.failed(e))?;
-        self.unless_stopped(stop, found)
+        self.unless_stopped(stop)?;
+        Ok(found)
     }
 
     /// What the documents that match amount to: facets by column and type, and aggregations.
@@ -222,7 +215,9 @@ impl View {
     ) -> Result<Summed> {
         let summary = Summary { facets, aggregator, stop };
         let summed = self.collect(query, &summary).map_err(|e| summary::blame(e, |e| self.failed(e)))?;
-        self.unless_stopped(stop, summed?)
+        let summed = summed?;
+        self.unless_stopped(stop)?;
+        Ok(summed)
     }
 
     /// The first and the last moment in a column of dates, milliseconds; documents that are superseded may widen it.
@@ -240,12 +235,13 @@ impl View {
         Ok(all)
     }
 
-    fn unless_stopped<T>(&self, stop: &Stop, found: T) -> Result<T> {
+    /// An error if the search was stopped.
+    pub fn unless_stopped(&self, stop: &Stop) -> Result<()> {
         if stop.is_raised() {
             return Err(Error::new(Kind::TimedOut, format!("a search of table {} was stopped", self.fields.def.name))
                 .advise("ask for less at a time, or raise api.timeout"));
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Hands the key of every document of a partition to `visit`, in no order; a key that has two documents comes twice.
@@ -294,6 +290,33 @@ impl View {
 
     pub(super) fn failed(&self, e: TantivyError) -> Error {
         Error::new(Kind::Internal, format!("the index of table {} cannot answer", self.fields.def.name)).because(e)
+    }
+}
+
+/// Explains the scores of one query.
+pub struct Explainer<'a> {
+    view: &'a View,
+    weight: Box<dyn Weight>,
+}
+
+impl Explainer<'_> {
+    /// Why the document of this key has its score, as a tree of JSON; `None` if it does not match, or is not here.
+    pub fn explain(&self, key: &[u8]) -> Result<Option<serde_json::Value>> {
+        let view = self.view;
+        let Some(term) = document::key_term(&view.fields, key) else { return Ok(None) };
+        let found = view.collect(&TermQuery::new(term, IndexRecordOption::Basic), &DocSetCollector);
+        let Some(address) = found.map_err(|e| view.failed(e))?.into_iter().next() else { return Ok(None) };
+        match self.weight.explain(&view.readers[address.segment_ord as usize], address.doc_id) {
+            Ok(explanation) => Ok(serde_json::to_value(explanation).ok()),
+            Err(TantivyError::InvalidArgument(_)) => Ok(None),
+            Err(e) => Err(view.failed(e)),
+        }
+    }
+}
+
+impl fmt::Debug for Explainer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Explainer").field("view", self.view).finish_non_exhaustive()
     }
 }
 

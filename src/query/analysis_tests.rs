@@ -153,6 +153,23 @@ fn a_score_is_explained_by_what_adds_up_to_it() {
 }
 
 #[test]
+fn only_the_first_hits_are_explained_and_none_for_nobody() {
+    let shop = shop(products());
+    let request = SearchRequest { explain: true, ..q("kettle OR red OR green") };
+    let answer = shop.ask(&request).expect("an answer");
+    let explained: Vec<bool> = answer.hits.iter().map(|hit| hit.explain.is_some()).collect();
+    assert!(explained.len() > MOST_EXPLAINED);
+    assert!(explained.iter().enumerate().all(|(at, explained)| *explained == (at < MOST_EXPLAINED)));
+    // Stopped while the records are read.
+    let fetch = |_: u32, keys: &[&[u8]]| {
+        request.stop.raise();
+        Ok(keys.iter().map(|k| shop.stored.get(*k).cloned()).collect())
+    };
+    let found = find(&shop.index.view(), &BTreeSet::from([0, 1, 2]), &request, &fetch);
+    assert_eq!(found.expect_err("stopped").kind(), crate::Kind::TimedOut);
+}
+
+#[test]
 fn queries_beyond_the_limits_are_refused_with_the_limit() {
     let shop = shop(products());
     let words = (0..1_025).map(|i| format!("name:{i}")).collect::<Vec<_>>().join(" OR ");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::SearchRequest;
 use super::parse::Prefix;
 use crate::index::syntax::Query;
-use crate::index::{Highlighter, View};
+use crate::index::{Explainer, Highlighter, View};
 use crate::record::{FieldType, Record, Shown, TableDef, Value};
 use crate::{Error, Result};
 
@@ -14,8 +14,7 @@ const MOST_FIELDS: usize = 16;
 
 /// Adds to hits what was asked for.
 pub(super) struct Dress<'a> {
-    view: &'a View,
-    query: Option<&'a dyn Query>,
+    explainer: Option<Explainer<'a>>,
     highlighters: Vec<(String, Highlighter)>,
 }
 
@@ -42,7 +41,8 @@ impl<'a> Dress<'a> {
             Ok((name.clone(), view.highlighter(words, &target, prefixes)?))
         };
         let highlighters = request.highlight.iter().map(highlighter).collect::<Result<_>>()?;
-        Ok(Self { view, query: request.explain.then_some(whole), highlighters })
+        let explainer = request.explain.then(|| view.explainer(whole)).transpose()?;
+        Ok(Self { explainer, highlighters })
     }
 
     /// By field, one piece for each text that has any of the words.
@@ -60,7 +60,7 @@ impl<'a> Dress<'a> {
 
     /// Why the document of this key has its score, where that was asked for.
     pub(super) fn explain(&self, key: &[u8]) -> Result<Option<serde_json::Value>> {
-        self.query.map_or(Ok(None), |query| self.view.explain(query, key))
+        self.explainer.as_ref().map_or(Ok(None), |explainer| explainer.explain(key))
     }
 }
 

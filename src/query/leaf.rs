@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::dress::Dress;
 use super::order::{check, order};
 use super::parse::Spent;
-use super::{Count, Facet, Hit, SearchAnswer, SearchRequest, Table, TaskPosition, aggs, facets, parse};
+use super::{Count, Facet, Hit, MOST_EXPLAINED, SearchAnswer, SearchRequest, Table, TaskPosition, aggs, facets, parse};
 use crate::broker::Offset;
 use crate::index::syntax::{AllQuery, BooleanQuery, ConstScoreQuery, Occur, Query};
 use crate::index::{Match, Statistics, View};
-use crate::record::{Shown, TableDef, codec};
+use crate::record::{Shown, codec};
 use crate::store::Store;
 use crate::task::{Phase, Progress, TaskView};
 use crate::{Error, Result};
@@ -78,7 +78,8 @@ fn find(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest, fetch: 
         total = total.or(matches.total);
         let found = matches.hits.len();
         after = matches.hits.last().map(|m| m.place.clone());
-        let shown = current(&view.fields.def, matches.hits, request.fields.as_deref(), &dress, fetch)?;
+        let explained = MOST_EXPLAINED.saturating_sub(hits.len());
+        let shown = current(view, matches.hits, request, (&dress, explained), fetch)?;
         gone += (found - shown.len()) as u64;
         hits.extend(shown);
         // What is gone leaves room for others: an answer with fewer hits than asked for says that there are no more.
@@ -130,24 +131,27 @@ fn narrowed(
 
 /// Fetches what the records are now: one request to each store.
 fn current(
-    def: &TableDef,
+    view: &View,
     matches: Vec<Match>,
-    only: Option<&[String]>,
-    dress: &Dress<'_>,
+    request: &SearchRequest,
+    (dress, explained): (&Dress<'_>, usize),
     fetch: Fetch<'_>,
 ) -> Result<Vec<Hit>> {
-    let mut by_partition: BTreeMap<u32, Vec<&Match>> = BTreeMap::new();
-    for hit in &matches {
-        by_partition.entry(hit.partition).or_default().push(hit);
+    let (def, only) = (&view.fields.def, request.fields.as_deref());
+    let mut by_partition: BTreeMap<u32, Vec<(usize, &Match)>> = BTreeMap::new();
+    for (at, hit) in matches.iter().enumerate() {
+        by_partition.entry(hit.partition).or_default().push((at, hit));
     }
     let mut records = HashMap::with_capacity(matches.len());
     for (partition, hits) in by_partition {
-        let keys: Vec<&[u8]> = hits.iter().map(|h| h.place.key.as_slice()).collect();
-        for (hit, stored) in hits.iter().zip(fetch(partition, &keys)?) {
+        let keys: Vec<&[u8]> = hits.iter().map(|(_, h)| h.place.key.as_slice()).collect();
+        for ((at, hit), stored) in hits.iter().zip(fetch(partition, &keys)?) {
+            view.unless_stopped(&request.stop)?;
             let Some(record) = stored.map(|bytes| codec::decode(&bytes)).transpose()? else { continue };
             let key = &hit.place.key;
             if let Some(shown) = Shown::of(def, key, &record, only) {
-                records.insert(key.clone(), (shown, dress.highlight(def, key, &record), dress.explain(key)?));
+                let explain = if *at < explained { dress.explain(key)? } else { None };
+                records.insert(key.clone(), (shown, dress.highlight(def, key, &record), explain));
             }
         }
     }

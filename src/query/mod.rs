@@ -30,6 +30,9 @@ use serde::{Deserialize, Serialize};
 use crate::broker::Offset;
 use crate::record::Shown;
 
+/// Most hits of a search that are explained: the first ones.
+pub const MOST_EXPLAINED: usize = 10;
+
 /// How the number of matches is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Count {
@@ -66,7 +69,7 @@ pub struct SearchRequest {
     pub fields: Option<Vec<String>>,
     /// Text fields of which hits show the pieces that have words of `q`.
     pub highlight: Vec<String>,
-    /// Whether hits say why they have their score.
+    /// Whether the first [`MOST_EXPLAINED`] hits say why they have their score.
     pub explain: bool,
     /// Whether matches are counted.
     pub count: Count,
