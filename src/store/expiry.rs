@@ -6,13 +6,14 @@
 //! - `INV-STORE-3`: a record that is due at a time has an entry at that time or before it.
 //!
 //! An entry that is one too many costs a look when its time comes. So an update that only puts off the time of a record writes
-//! none, and a restore need not know what it replaces.
+//! none, and a restore need not know what it replaces: it looks at entries when their time has come ([`Store::follow`]), as an
+//! owner's sweep does.
 
 use std::sync::Arc;
 
 use rocksdb::{Direction, IteratorMode, WriteBatch};
 
-use super::task_store::{EXPIRY, Store};
+use super::task_store::{EXPIRY, Store, StoreBatch};
 use crate::Result;
 use crate::record::Retention;
 
@@ -20,6 +21,30 @@ use crate::record::Retention;
 const RULES: &[u8] = b"expiry_rules";
 /// Entries written at a time when all are made anew.
 const PORTION: usize = 10_000;
+
+/// Entries that one step of [`Store::follow`] looks at, beside two for every record that it brings.
+const STEP: usize = 1_000;
+/// Of these, records read at a time.
+const READ: usize = 64;
+/// Bytes of records read from which a step ends early.
+const STEP_BYTES: usize = 4 << 20;
+
+/// How far a store that follows a changelog has settled the entries whose time has come: rounds over all of them, in steps.
+#[derive(Clone, Debug, Default)]
+pub struct Settled {
+    /// The task's watermark, as the last position tells it.
+    watermark: Option<i64>,
+    /// The first entry of the next step.
+    from: Vec<u8>,
+    /// Time of the first entry that the next round has to look at, of those that this one will not come by any more.
+    again: Option<i64>,
+}
+
+impl Settled {
+    fn see_again(&mut self, at: i64) {
+        self.again = Some(self.again.map_or(at, |again| again.min(at)));
+    }
+}
 
 /// An entry that comes or goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,13 +127,98 @@ impl Store {
         Ok(())
     }
 
-    /// The entry that a stored record needs, brought into a batch.
-    pub(super) fn put_entry_of(&self, write: &mut WriteBatch, key: &[u8], stored: &[u8]) -> Result<()> {
-        let Some(at) = self.retention().map_or(Ok(None), |retention| retention.due_of_stored(stored))? else {
-            return Ok(());
-        };
-        write.put_cf(&self.family(EXPIRY)?, entry(at, key), b"");
-        Ok(())
+    /// The entry that a stored record needs, brought into a batch; its time.
+    pub(super) fn put_entry_of(&self, write: &mut WriteBatch, key: &[u8], stored: &[u8]) -> Result<Option<i64>> {
+        let at = self.due_at(stored)?;
+        if let Some(at) = at {
+            write.put_cf(&self.family(EXPIRY)?, entry(at, key), b"");
+        }
+        Ok(at)
+    }
+
+    fn due_at(&self, stored: &[u8]) -> Result<Option<i64>> {
+        self.retention().map_or(Ok(None), |retention| retention.due_of_stored(stored))
+    }
+
+    /// Applies a stretch of a changelog that somebody else writes, as [`Store::apply`] does, and a step of what its watermark makes
+    /// due: an entry goes unless its record is due at just that time, and the one that the record needs comes. The record itself
+    /// goes when its owner says so.
+    ///
+    /// A step looks at more entries than the stretch brings, so they do not pile up behind the watermark.
+    pub fn follow(&self, batch: &StoreBatch<'_>, settled: &mut Settled) -> Result<()> {
+        if let Some(at) = self.apply(batch)? {
+            settled.see_again(at);
+        }
+        settled.watermark = settled.watermark.max(batch.position.and_then(|position| position.watermark));
+        match settled.watermark {
+            Some(watermark) => self.settle(settled, watermark, STEP + 2 * batch.records.len()),
+            None => Ok(()),
+        }
+    }
+
+    fn settle(&self, settled: &mut Settled, watermark: i64, most: usize) -> Result<()> {
+        let (due, mut is_round) = self.page(&settled.from, watermark, most)?;
+        let (mut write, mut read) = (WriteBatch::default(), 0);
+        for portion in due.chunks(READ) {
+            if read >= STEP_BYTES {
+                is_round = false;
+                break;
+            }
+            read += self.settle_some(portion, settled, &mut write)?;
+            if let Some(last) = portion.last() {
+                // The next one in order.
+                settled.from = [last.as_slice(), &[0]].concat();
+            }
+        }
+        if is_round {
+            // What is due at the watermark or later was not looked at.
+            settled.from = entry(settled.again.take().map_or(watermark, |again| again.min(watermark)), b"");
+        }
+        if write.is_empty() { Ok(()) } else { self.write(write) }
+    }
+
+    /// The bytes of records that were read.
+    fn settle_some(&self, entries: &[Vec<u8>], settled: &mut Settled, write: &mut WriteBatch) -> Result<usize> {
+        let family = self.family(EXPIRY)?;
+        let mut keys: Vec<&[u8]> = entries.iter().filter_map(|entry| Some(parts(entry)?.1)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let (mut needed, mut read) = (vec![None; keys.len()], 0);
+        self.visit_sorted(&keys, &mut |n, stored| {
+            read += stored.map_or(0, <[u8]>::len);
+            needed[n] = stored.map_or(Ok(None), |stored| self.due_at(stored))?;
+            Ok(())
+        })?;
+        for old in entries {
+            let Some((at, key)) = parts(old) else { continue };
+            let due = keys.binary_search(&key).ok().and_then(|n| needed[n]);
+            if let Some(due) = due {
+                settled.see_again(due);
+            }
+            if due != Some(at) {
+                write.delete_cf(&family, old);
+                if let Some(due) = due {
+                    write.put_cf(&family, entry(due, key), b"");
+                }
+            }
+        }
+        Ok(read)
+    }
+
+    /// Entries from one on that are due at a watermark, at most `most`, and whether these are all.
+    fn page(&self, from: &[u8], watermark: i64, most: usize) -> Result<(Vec<Vec<u8>>, bool)> {
+        let mut page = Vec::new();
+        for item in self.iterate(EXPIRY, IteratorMode::From(from, Direction::Forward))? {
+            let (entry, _) = item.map_err(|e| self.failed("scanning", e))?;
+            if parts(&entry).is_none_or(|(at, _)| at >= watermark) {
+                break;
+            }
+            if page.len() == most {
+                return Ok((page, false));
+            }
+            page.push(entry.into_vec());
+        }
+        Ok((page, true))
     }
 
     /// The entries from `from` on that are due at `watermark`, at most `most`.

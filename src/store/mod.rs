@@ -14,7 +14,7 @@ mod position;
 mod shared;
 mod task_store;
 
-pub use expiry::{Due, DuePage};
+pub use expiry::{Due, DuePage, Settled};
 pub use held::{disk_bytes, last_held, note_held};
 pub use layout::{FORMAT_FILE, task_dir};
 pub use position::{Accounting, EndedCount, Position, SourcePosition};

@@ -170,16 +170,19 @@ impl Store {
         Ok(self.db.iterator_cf(&self.family(family)?, mode))
     }
 
-    /// Applies a stretch of the changelog whole, with an entry for every record that is due at some time. The write-ahead log is
-    /// not synced: a process crash loses nothing, a power loss loses a tail that the changelog gives back.
-    pub fn apply(&self, batch: &StoreBatch<'_>) -> Result<()> {
+    /// Applies a stretch of the changelog whole, with an entry for every record that is due at some time; the earliest of these
+    /// times. The write-ahead log is not synced: a process crash loses nothing, a power loss loses a tail that the changelog gives
+    /// back.
+    pub fn apply(&self, batch: &StoreBatch<'_>) -> Result<Option<i64>> {
         let mut write = self.prepare(batch)?;
+        let mut earliest: Option<i64> = None;
         for (key, value) in &batch.records {
-            if let Some(value) = value {
-                self.put_entry_of(&mut write, key, value)?;
+            if let Some(at) = value.map_or(Ok(None), |value| self.put_entry_of(&mut write, key, value))? {
+                earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
             }
         }
-        self.write(write)
+        self.write(write)?;
+        Ok(earliest)
     }
 
     /// Applies a committed batch whole, with the entries that come and go by it.

@@ -14,7 +14,7 @@ use crate::broker::{Message, Offset};
 use crate::fault;
 use crate::index::{IndexBatch, IndexChange};
 use crate::record::POSITION_KEY;
-use crate::store::{Position, Store, StoreBatch};
+use crate::store::{Position, Settled, Store, StoreBatch};
 use crate::{Error, Result};
 
 /// A copy that is open and caught up with what was committed when it was.
@@ -26,6 +26,8 @@ pub struct Copy {
     pub store: Arc<Store>,
     /// Changelog position of the store.
     pub next: Offset,
+    /// How far the entries of its family `expiry` are settled.
+    settled: Settled,
 }
 
 impl Opener {
@@ -57,7 +59,7 @@ impl Opener {
             p.indexed = next;
         });
         tracing::info!(task = name, restored, reindexed = repaired.keys, "standby is open");
-        Ok(Copy { view: view.clone(), store, next })
+        Ok(Copy { view: view.clone(), store, next, settled: Settled::default() })
     }
 
     /// Applies what was read of the changelog to a copy.
@@ -65,7 +67,8 @@ impl Opener {
         let Read { records, position, next } = read;
         let position = position.as_deref().map(Position::decode).transpose()?;
         let batch = records.iter().map(|(k, v)| (&**k, v.as_deref())).collect();
-        copy.store.apply(&StoreBatch { records: batch, position: position.as_ref(), changelog: next })?;
+        let batch = StoreBatch { records: batch, position: position.as_ref(), changelog: next };
+        copy.store.follow(&batch, &mut copy.settled)?;
         fault::point("standby.1_applied");
         copy.next = next;
         let sources = position.as_ref().map(|p| source_positions(&self.table.def, p)).unwrap_or_default();

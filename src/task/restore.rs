@@ -14,7 +14,7 @@ use crate::broker::{Broker, Offset, Progress, TopicPartition};
 use crate::fault;
 use crate::index::{IndexBatch, IndexChange, TableIndex};
 use crate::record::POSITION_KEY;
-use crate::store::{Position, Store, StoreBatch};
+use crate::store::{Position, Settled, Store, StoreBatch};
 use crate::{Error, Result};
 
 /// Records of the changelog that are applied at a time.
@@ -122,13 +122,14 @@ pub fn restore(
     view: &TaskView,
     touched: &mut dyn FnMut(&[u8]),
 ) -> Result<u64> {
-    let (mut count, started) = (0u64, Instant::now());
+    let (mut count, started, mut settled) = (0u64, Instant::now(), Settled::default());
     view.show(Phase::Restoring { at: plan.from, end: plan.to, rate: 0.0 });
     changelog.read(plan, &mut |stretch| {
         wanted(view)?;
         let position = stretch.position.as_deref().map(Position::decode).transpose()?;
         let records = stretch.records.iter().map(|(k, v)| (k.as_slice(), v.as_deref())).collect();
-        store.apply(&StoreBatch { records, position: position.as_ref(), changelog: stretch.next })?;
+        let batch = StoreBatch { records, position: position.as_ref(), changelog: stretch.next };
+        store.follow(&batch, &mut settled)?;
         fault::point("restore.1_applied");
         stretch.records.iter().for_each(|(k, _)| touched(k));
         count += stretch.records.len() as u64;

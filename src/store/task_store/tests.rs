@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::MemoryPlan;
-use crate::store::DuePage;
+use crate::store::{DuePage, Settled};
 
 fn open(dir: &Path) -> Result<Store> {
     let shared = SharedMemory::new(&MemoryPlan::share(256 << 20, 1, 1), 1)?;
@@ -188,4 +188,71 @@ fn a_store_of_before_the_family_was_there_opens_and_gets_it() {
     let store = open(dir.path()).unwrap();
     assert_eq!(store.keep_due(&horizon(10)).unwrap(), Some(1));
     assert_eq!(entries(&store), named(&[(11, "dead")]));
+}
+
+/// What an owner's batches write to a changelog: records, a position with this watermark, and where they end.
+fn follow(
+    store: &Store,
+    settled: &mut Settled,
+    records: &[(&[u8], Option<&[u8]>)],
+    watermark: Option<i64>,
+    end: Offset,
+) {
+    let mut position = Position::default();
+    position.watermark = watermark;
+    let batch = StoreBatch { records: records.to_vec(), position: Some(&position), changelog: end };
+    store.follow(&batch, settled).unwrap();
+}
+
+#[test]
+fn a_store_that_follows_a_changelog_keeps_few_entries_of_a_record_that_changes_often() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    store.keep_due(&horizon(10)).unwrap();
+    let mut settled = Settled::default();
+    for n in 1..=5_000_i64 {
+        let dead = stored(n, true);
+        follow(&store, &mut settled, &[(b"a", Some(&dead))], Some(n), n);
+    }
+    let left = entries(&store);
+    assert!(left.contains(&(5_010, "a".into())), "INV-STORE-3: {left:?}");
+    assert!(left.len() <= 20, "of 5,000 updates {} entries are left", left.len());
+}
+
+#[test]
+fn what_is_due_and_not_ended_yet_keeps_its_entry_until_its_owner_ends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    store.keep_due(&horizon(10)).unwrap();
+    let mut settled = Settled::default();
+    let (early, late) = (stored(1, true), stored(90, true));
+    follow(&store, &mut settled, &[(b"a", Some(&early)), (b"b", Some(&early))], None, 2);
+    follow(&store, &mut settled, &[(b"b", Some(&late))], Some(50), 4);
+    assert_eq!(entries(&store), named(&[(11, "a"), (100, "b")]), "the earlier one of b is replaced");
+    follow(&store, &mut settled, &[], Some(60), 5);
+    assert_eq!(entries(&store), named(&[(11, "a"), (100, "b")]));
+    // Due already when it comes, and behind all that was looked at.
+    follow(&store, &mut settled, &[(b"c", Some(&early))], Some(60), 7);
+    follow(&store, &mut settled, &[(b"a", None), (b"c", None)], Some(60), 9);
+    follow(&store, &mut settled, &[], Some(60), 10);
+    follow(&store, &mut settled, &[], Some(60), 11);
+    assert_eq!(entries(&store), named(&[(100, "b")]));
+}
+
+#[test]
+fn a_long_backlog_of_entries_goes_in_bounded_steps() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    store.keep_due(&horizon(10)).unwrap();
+    let mut settled = Settled::default();
+    for n in 1..=3_000_i64 {
+        follow(&store, &mut settled, &[(b"a", Some(&stored(n, true)))], None, n);
+    }
+    assert_eq!(entries(&store).len(), 3_000, "no time is known");
+    let mut left = Vec::new();
+    for n in 1..=3 {
+        follow(&store, &mut settled, &[], Some(3_005), 3_000 + n);
+        left.push(entries(&store).len());
+    }
+    assert_eq!(left, [2_000, 1_000, 6], "those of 3,005 to 3,010 are not over");
 }
