@@ -308,6 +308,12 @@ fn event_time_ends_things_only_where_versions_are_times_that_can_be_trusted() {
         idle_after_ms: Some(2_000),
     };
     assert_eq!(load(&SMALL.replace("key = \"sku\"", set)).tables[0].retention, expected);
+    let for_ever = set.replace("\"1h\"\nbeyond_horizon = \"refuse\"", "\"off\"");
+    let found = mistake(&SMALL.replace("key = \"sku\"", &for_ever));
+    assert!(
+        found.contains("tables.products.ttl: from = \"released\" needs a tombstone_horizon, which is off"),
+        "{found}"
+    );
     let usual = Retention { tombstone_horizon_ms: Some(7 * 86_400_000), ..Retention::default() };
     assert_eq!(load(SMALL).tables[0].retention, usual);
 }

@@ -41,6 +41,9 @@ pub(super) fn retention(s: &Section<'_>, sources: &[Item<'_, SourceDef>]) -> Ret
     if tombstone_horizon_ms.is_none() && beyond_horizon == BeyondHorizon::Refuse {
         s.wrong("beyond_horizon", "\"refuse\" needs a tombstone_horizon, which is off");
     }
+    if tombstone_horizon_ms.is_none() && ttl.is_some_and(|ttl| ttl.from == TtlFrom::Released) {
+        s.wrong("ttl", "from = \"released\" needs a tombstone_horizon, which is off: what was cleared could come back");
+    }
     let retention = Retention { tombstone_horizon_ms, beyond_horizon, ttl, idle_after_ms: idle_after };
     if idle_after.is_some() && !retention.is_active() {
         s.wrong("idle_after", "moves what tombstone_horizon and ttl go by, and neither is set");

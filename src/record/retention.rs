@@ -46,7 +46,8 @@ pub struct Ttl {
 /// Which records end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TtlFrom {
-    /// Those with nothing to show: everything they had was cleared or deleted. Never before their tombstone.
+    /// Those with nothing to show: everything they had was cleared or deleted. They end at the horizon at the earliest, since what is
+    /// left of them says which values were cleared; without one, never.
     Released,
     /// All.
     Version,
@@ -90,13 +91,12 @@ impl Retention {
     /// When the record is over, as it is now.
     pub fn record_due(&self, record: &Record) -> Option<i64> {
         let ttl = self.ttl?;
-        let due = highest(record)?.saturating_add(ttl.after_ms);
-        match ttl.from {
-            TtlFrom::Version => Some(due),
-            TtlFrom::Released if record.is_visible() => None,
-            TtlFrom::Released if record.tombstone.is_some() => Some(due.max(self.tombstone_due(record)?)),
-            TtlFrom::Released => Some(due),
-        }
+        let after_ms = match ttl.from {
+            TtlFrom::Version => ttl.after_ms,
+            TtlFrom::Released if record.is_visible() => return None,
+            TtlFrom::Released => ttl.after_ms.max(self.tombstone_horizon_ms?),
+        };
+        Some(highest(record)?.saturating_add(after_ms))
     }
 
     /// Takes away what is over at a watermark. Nothing more is over afterwards.

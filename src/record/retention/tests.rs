@@ -101,12 +101,33 @@ fn a_released_record_is_one_with_nothing_to_show_and_never_ends_before_its_tombs
     let shown = after(&def, &[title(&def, 1, text("a"))]);
     assert_eq!(def.retention.due(&shown), None);
     let cleared = after(&def, &[title(&def, 1, text("a")), title(&def, 2, Null)]);
-    assert_eq!(def.retention.due(&cleared), Some(32));
+    assert_eq!(def.retention.due(&cleared), Some(2 + HORIZON));
     let deleted_and_cleared = after(&def, &[delete(&def, 0, 1), title(&def, 2, Null)]);
-    assert_eq!(def.retention.record_due(&deleted_and_cleared), Some(1 + HORIZON));
+    assert_eq!(def.retention.tombstone_due(&deleted_and_cleared), Some(1 + HORIZON));
+    assert_eq!(def.retention.record_due(&deleted_and_cleared), Some(2 + HORIZON));
     let off = Retention { tombstone_horizon_ms: None, ..def.retention };
     assert_eq!(off.due(&deleted_and_cleared), None, "a tombstone that stays for ever holds its record");
-    assert_eq!(off.due(&cleared), Some(32));
+    assert_eq!(off.due(&cleared), None, "and so does a cleared value");
+    let long = self::def(Some((TtlFrom::Released, HORIZON + 1)));
+    assert_eq!(long.retention.due(&cleared), Some(2 + HORIZON + 1));
+}
+
+#[test]
+fn a_cleared_value_does_not_come_back_within_the_horizon() {
+    let def = def(Some((TtlFrom::Released, 30)));
+    let first = title(&def, 1, text("a"));
+    let cleared = after(&def, &[first.clone(), title(&def, 2, Null)]);
+    for watermark in [2, 32, 33, 2 + HORIZON] {
+        let mut record = cleared.clone();
+        assert_eq!(at(&def, &mut record, watermark, &first), (Stale, false, None), "{watermark}");
+        assert_eq!(bytes(&record), bytes(&cleared));
+    }
+    // Beyond it the choice of `beyond_horizon` is all there is, as for what was deleted.
+    let refuse = Retention { beyond_horizon: BeyondHorizon::Refuse, ..def.retention };
+    let def = TableDef { retention: refuse, ..def };
+    let mut record = cleared;
+    assert_eq!(at(&def, &mut record, 2 + HORIZON + 1, &first).0, Quarantined);
+    assert!(record.is_empty());
 }
 
 #[test]
