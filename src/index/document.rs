@@ -42,7 +42,7 @@ pub fn of_change(
     let Some(stored) = &change.stored else { return Ok(None) };
     let record = codec::decode(stored)
         .map_err(|e| e.within(format_args!("record {:?}", String::from_utf8_lossy(&change.key))))?;
-    if !record.is_visible() {
+    if !render::is_shown(&fields.def, &record) {
         return Ok(None);
     }
     let document = build(fields, partition, &change.key, &record, left_out);

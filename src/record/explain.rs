@@ -8,7 +8,7 @@ use super::definition::{FieldDef, Strategy, TableDef};
 use super::derived;
 use super::event::{Stamp, Version};
 use super::journal::{Journal, NO_ID};
-use super::render::display;
+use super::render::{display, is_shown};
 use super::state::{Cell, FieldState, Record, cleared_at};
 use super::value::Value;
 
@@ -121,7 +121,7 @@ pub fn explain(def: &TableDef, key: &[u8], record: &Record) -> Explanation {
 
 /// Empty where nothing is shown.
 fn derived(def: &TableDef, key: &[u8], record: &Record) -> Vec<(String, Result<Option<Value>, String>)> {
-    if !record.is_visible() {
+    if !is_shown(def, record) {
         return Vec::new();
     }
     let show = |field: &FieldDef, value: Option<Value>| value.map(|value| display(field.kind, value));

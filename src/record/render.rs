@@ -17,10 +17,7 @@ pub fn fields(def: &TableDef, key: &[u8], record: &Record, only: Option<&[String
     let wanted = |name: &str| only.is_none_or(|only| only.iter().any(|n| n == name));
     let shown = def.fields.iter().filter_map(|field| Some((field, value(field, record)?)));
     let mut out: Vec<(String, Value)> = shown.map(|(field, v)| (field.name.clone(), display(field.kind, v))).collect();
-    let key_name = match &def.key {
-        KeyFrom::Path(path) => Some(path.to_string()),
-        KeyFrom::Message => None,
-    };
+    let key_name = key_name(def);
     let lead = key_name.as_ref().and_then(|name| out.iter().position(|(held, _)| held == name));
     let declared = out.len();
     out.extend(unshadowed(def, record, key_name.as_deref()).map(|(name, v)| (name.to_owned(), v.clone())));
@@ -39,6 +36,21 @@ pub fn fields(def: &TableDef, key: &[u8], record: &Record, only: Option<&[String
     }
     out.retain(|(name, _)| wanted(name));
     Some(out)
+}
+
+/// Whether [`fields`] shows anything: whether the record is there at all, by key and in searches. Where it does,
+/// [`Record::is_visible`] holds, which knows no definition and counts more: what is declared no more, or hidden behind another name.
+pub fn is_shown(def: &TableDef, record: &Record) -> bool {
+    let key_name = key_name(def);
+    def.fields.iter().any(|field| value(field, record).is_some())
+        || unshadowed(def, record, key_name.as_deref()).next().is_some()
+}
+
+fn key_name(def: &TableDef) -> Option<String> {
+    match &def.key {
+        KeyFrom::Path(path) => Some(path.to_string()),
+        KeyFrom::Message => None,
+    }
 }
 
 /// As [`fields`], as a JSON object.

@@ -88,7 +88,7 @@ pub fn audit(opener: &Opener, task: &Task) -> Result<Audit> {
                 entry => found.differs(key, &format!("due at {at}, but its entry in expiry is {entry:?}")),
             }
         }
-        if record.is_visible() {
+        if render::is_shown(def, &record) {
             found.visible += 1;
             visible.insert(xxh3_64(key));
             for what in document(&view, opener, key, &record)? {

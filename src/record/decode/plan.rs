@@ -32,7 +32,7 @@ pub(super) struct Plan {
     pub(super) delete: Option<usize>,
     /// Slot of each declared field, and whether no later field needs it too.
     pub(super) fields: Vec<(usize, bool)>,
-    /// Names of declared fields: a member of such a name that is not the field's path is left out.
+    /// Names of declared and derived fields: a member of such a name that is not a field's path is left out.
     pub(super) names: FxHashSet<Box<str>>,
 }
 
@@ -91,7 +91,7 @@ impl Plan {
             event_id: source.event_id.as_ref().map(slot),
             delete: source.delete.as_ref().map(|rule| slot(&rule.field)),
             fields: fields.iter().enumerate().map(|(i, at)| (*at, !fields[i + 1..].contains(at))).collect(),
-            names: def.fields.iter().map(|field| field.name.as_str().into()).collect(),
+            names: def.shown_fields().map(|field| field.name.as_str().into()).collect(),
         }
     }
 

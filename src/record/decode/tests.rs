@@ -1,6 +1,7 @@
 //! What a message means, and why it is refused.
 
 use super::*;
+use crate::record::derived::{Derived, Expression};
 use crate::record::testing::{DAY_MS, field, table, text};
 use crate::record::{FieldType, Format};
 use FieldType::{Boolean, Date, Integer, Json, Keyword, Text};
@@ -436,4 +437,19 @@ fn the_second_source_has_its_own_rules() {
     let event = decode_of(&def, 1, &raw("{\"sku\":\"k\",\"ts\":1}")).unwrap();
     assert_eq!(event.stamp, Stamp { version: Version::single(NOW), rank: 20 });
     assert_eq!(event.kind, EventKind::Upsert { declared: Vec::new(), dynamic: named("ts", Int(1)) });
+}
+
+#[test]
+fn a_member_with_the_name_of_a_derived_field_is_left_out() {
+    let mut def = def();
+    def.dynamic = Dynamic::Store;
+    let expression = Expression::compile("i + 1", Integer, &def.key, &def.fields.iter().collect::<Vec<_>>()).unwrap();
+    let rest = ",\"margin\":5,\"other\":6";
+    assert_eq!(
+        members(&def, rest).1,
+        named("margin", Int(5)).into_iter().chain(named("other", Int(6))).collect::<Vec<_>>()
+    );
+    let derived = field("margin", Integer, Strategy::Lww);
+    def.derived = vec![Derived { field: derived, expression }];
+    assert_eq!(members(&def, rest), (Vec::new(), named("other", Int(6))));
 }

@@ -176,3 +176,15 @@ fn size_and_depth_are_bounded() {
     assert!(why.starts_with("the fields it names hold"), "{why}");
     assert!(value(FieldType::Boolean, "title == 'y'", &large).is_ok());
 }
+
+#[test]
+fn a_record_with_nothing_but_a_member_of_its_name_is_absent_everywhere() {
+    let def = with(FieldType::Float, "price - cost");
+    let record = after(&def, &[upsert(&def, 0, 1, 1, &[("d", Int(5))])]);
+    assert!(record.is_visible(), "stored before the field was derived");
+    assert_eq!(render::fields(&def, b"k", &record, None), None);
+    assert!(!render::is_shown(&def, &record));
+    let more = after(&def, &[upsert(&def, 0, 1, 1, &[("d", Int(5)), ("brand", text("Acme"))])]);
+    assert!(render::is_shown(&def, &more));
+    assert!(render::fields(&def, b"k", &more, None).is_some());
+}
