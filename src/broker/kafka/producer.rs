@@ -34,6 +34,8 @@ const LATER: Duration = Duration::from_millis(100);
 /// A transactional producer.
 pub(super) struct KafkaProducer {
     id: String,
+    /// Addresses it was given.
+    bootstrap: String,
     client: ThreadedProducer<Deliveries>,
     tally: Arc<Tally>,
     /// Records queued in this transaction.
@@ -156,7 +158,8 @@ impl KafkaProducer {
             .create_with_context(Deliveries { watch, tally: Arc::clone(&tally) })
             .map_err(|e| error(format!("making transactional producer {id}"), e))?;
         let timeout = shared.options.transaction_timeout;
-        let producer = Self { id: id.to_owned(), client, tally, sent: 0, timeout };
+        let bootstrap = shared.options.bootstrap.clone();
+        let producer = Self { id: id.to_owned(), bootstrap, client, tally, sent: 0, timeout };
         producer.persist("taking over", PATIENCE, |p, left| p.init_transactions(left))?;
         Ok(producer)
     }
@@ -194,7 +197,10 @@ impl KafkaProducer {
             _ => transaction_kind(code, fatal.is_some(), false),
         };
         let words = fatal.map_or_else(String::new, |(_, words)| format!(" ({words})"));
-        advised(Error::new(kind, format!("transactional id {}: {doing}{words}", self.id)).because(cause), Some(code))
+        // Whoever looks for a broker that is away needs to know where it was looked for.
+        let place = if kind == Kind::BrokerAway { format!(" at {}", self.bootstrap) } else { String::new() };
+        let text = format!("transactional id {}{place}: {doing}{words}", self.id);
+        advised(Error::new(kind, text).because(cause), Some(code))
     }
 
     /// Waits until the fate of every record is known.
