@@ -39,8 +39,8 @@ pub(crate) struct Coverage {
     /// `active`, `standby`, or `mixed` where several partitions answered in different roles.
     #[schema(example = "active", value_type = String)]
     pub(crate) role: Cow<'static, str>,
-    /// Whether every partition that answered was at work, its changelog read to the end. `false` only with `stale=allow`: then the
-    /// answer may be older than one that was given before, and `lag` does not know by how much.
+    /// Whether every partition that answered was at work, its changelog read to the end. `false` with `stale=allow`, or
+    /// while a task changes hands: then the answer may be older than one that was given before, and `lag` does not know by how much.
     #[serde(default)]
     pub(crate) caught_up: bool,
     /// What the answer covers at least: for reads by key what is applied, for searches what is visible.
@@ -59,7 +59,9 @@ impl Coverage {
             view.look(|p| coverage.position.add(view.partition, &p.applied));
         }
         // By key only the store is asked, which is complete before the index is.
-        let complete = |view: &Arc<TaskView>| matches!(*view.phase(), Phase::Running | Phase::Indexing { .. });
+        let complete = |view: &Arc<TaskView>| {
+            matches!(*view.phase(), Phase::Running | Phase::Indexing { .. }) && !view.changes_hands()
+        };
         coverage.caught_up = views.iter().all(complete);
         coverage
     }
@@ -89,7 +91,7 @@ impl Coverage {
         Self {
             served_by: instance.to_owned(),
             role: role_of(views).into(),
-            caught_up: views.iter().all(|v| *v.phase() == Phase::Running),
+            caught_up: views.iter().all(|v| *v.phase() == Phase::Running && !v.changes_hands()),
             position: Positions::default(),
             lag: views.iter().map(|v| lag_events(v)).sum(),
             lag_ms: views.iter().map(|v| lag_ms(v, now)).max().unwrap_or(0),
@@ -148,6 +150,19 @@ mod tests {
         assert_eq!(all.position.0.keys().collect::<Vec<_>>(), [&0, &3]);
         let one = Coverage::together("keld-0", vec![part("keld-1", 0, Role::Standby, 0, 0)]);
         assert_eq!((one.served_by.as_str(), &*one.role), ("keld-1", "standby"));
+    }
+
+    #[test]
+    fn a_task_that_changes_hands_answers_as_a_copy_that_may_be_behind() {
+        let before = TaskView::new("t".into(), 0, Role::Active);
+        before.set_phase(Phase::Running);
+        let view = before.successor(Role::Active);
+        let coverage = Coverage::applied("keld-0", &[Arc::clone(&view)]);
+        assert_eq!((&*coverage.role, coverage.caught_up), ("standby", false));
+        assert!(!Coverage::of("keld-0", &[Arc::clone(&view)]).caught_up);
+        assert!(view.hand_over());
+        let coverage = Coverage::applied("keld-0", &[view]);
+        assert_eq!((&*coverage.role, coverage.caught_up), ("active", true));
     }
 
     #[test]

@@ -4,14 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::HeaderValue;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-/// Marks a request as one between instances: who gets it answers from its own tasks and asks nobody else.
-pub const FORWARDED: &str = "keld-forwarded";
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(1);
 /// Idle connections that are kept for each instance.
@@ -30,13 +27,12 @@ pub struct Answer {
 #[derive(Clone, Debug)]
 pub struct Client {
     http: legacy::Client<HttpConnector, Full<Bytes>>,
-    instance: HeaderValue,
     largest: usize,
 }
 
 impl Client {
-    /// A client of the instance of this name; takes answers of at most `largest` bytes.
-    pub fn new(instance: &str, largest: usize) -> Self {
+    /// A client that takes answers of at most `largest` bytes.
+    pub fn new(largest: usize) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT));
@@ -44,9 +40,7 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(IDLE)
             .build(connector);
-        // Names of instances are made of letters, digits, _ and -.
-        let instance = HeaderValue::from_str(instance).unwrap_or(HeaderValue::from_static("?"));
-        Self { http, instance, largest }
+        Self { http, largest }
     }
 
     /// GETs `path` from an instance. The error says in words why there is no answer.
@@ -70,7 +64,6 @@ impl Client {
         let request = Request::builder()
             .method(method)
             .uri(format!("{url}{path}"))
-            .header(FORWARDED, &self.instance)
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(json))
             .map_err(|e| format!("{url}{path} is no address: {e}"))?;

@@ -64,7 +64,7 @@ impl Cluster {
         Arc::new(Self {
             state: Mutex::new(State::new(application, instance, incarnation, url, misses)),
             members: ArcSwap::default(),
-            client: Client::new(instance, LARGEST),
+            client: Client::new(LARGEST),
             peers: settings.cluster.peers.iter().cloned().collect(),
             every,
             misses,

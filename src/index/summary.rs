@@ -15,7 +15,7 @@ use super::stop::Stop;
 use crate::record::FieldType;
 use crate::{Error, Result};
 
-/// Most memory that the aggregations of one search may take, bytes.
+/// Most memory that aggregations may take in one segment, for each filter of the request, bytes.
 const AGGREGATION_MEMORY: u64 = 128 << 20;
 
 /// Aggregations of one search, as the library takes them, with limits.

@@ -32,7 +32,7 @@ pub struct Scattered<T, E> {
     pub failed: BTreeMap<u32, Option<E>>,
 }
 
-/// Asks for `partitions`. An error that `passes` says would come from any replica ends everything.
+/// Asks for `partitions`. An error that `is_final` says would come from any replica ends everything.
 pub async fn scatter<T, E, F>(
     partitions: &[u32],
     candidates: impl Fn(u32) -> Vec<Candidate>,

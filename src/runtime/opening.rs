@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
 
 use super::control::Control;
@@ -86,10 +86,11 @@ pub(super) fn hand_over(task: Task, token: &Mutex<Option<GroupToken>>, orders: &
 }
 
 /// Waits until whoever wrote to a task's store has let go of it, or has ended. Also for a task that was given up meanwhile: who
-/// takes it up next waits for this thread, and must not write beside the one that is waited for.
-pub(super) fn wait_released(released: &Receiver<()>) {
+/// takes it up next waits for this thread, and must not write beside the one that is waited for. Only where `nobody_follows` is
+/// there no such; and a worker that failed may never tell.
+pub(super) fn wait_released(released: &Receiver<()>, nobody_follows: impl Fn() -> bool) {
     // Closed counts as told.
-    let _ = released.recv();
+    while released.recv_timeout(AGAIN) == Err(RecvTimeoutError::Timeout) && !nobody_follows() {}
 }
 
 /// Closes the store of a task that nobody writes to any more. Its files stay. Returns when it is closed: whoever takes the
@@ -106,4 +107,29 @@ pub(super) fn close(view: &TaskView) -> Result<()> {
     tracing::info!(task = format!("{}/{}", view.table, view.partition), "task is closed, its files are kept");
     drop::<Arc<Store>>(store);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+
+    use super::*;
+
+    #[test]
+    fn a_writer_is_waited_for_until_it_tells_or_ends_or_nobody_follows() {
+        let (done, released) = bounded(1);
+        let waiting = std::thread::spawn(move || wait_released(&released, || false));
+        std::thread::sleep(AGAIN / 5);
+        assert!(!waiting.is_finished(), "it has not told");
+        done.send(()).unwrap();
+        waiting.join().unwrap();
+
+        let (done, released) = bounded::<()>(1);
+        drop(done);
+        wait_released(&released, || false);
+
+        // As of a worker that failed with the order in its queue: the sender lives, and nobody will use it.
+        let (_never, released) = bounded(1);
+        wait_released(&released, || true);
+    }
 }

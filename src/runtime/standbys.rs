@@ -175,14 +175,14 @@ impl Supervisor {
         opener.table.add_task(view.clone());
         let (orders, permits, token) = (table.follower.clone(), table.copy_permits.clone(), self.token.clone());
         let (name, ended) = (format!("open-standby-{}", opener.task_name(tp.partition)), table.context.ended.clone());
-        let shown = view.clone();
+        let (shown, health) = (view.clone(), self.health.clone());
         let working = spawn(name, ended, move || {
             if let Some(previous) = previous {
                 // An opening that was given up may still hold the store; its outcome was told.
                 let _ = previous.join();
             }
             if let Some(open) = from {
-                wait_released(&open.released);
+                wait_released(&open.released, || health.is_stopping() && view.is_abandoned());
                 view.set_store(open.view.store());
             }
             // One at a time: tasks that are owned come first. Whoever is taken away meanwhile waits no longer.

@@ -85,7 +85,7 @@ pub struct Supervisor {
     pub(super) standbys: Standbys,
     pub(super) neighbours: Neighbours,
     stop: Receiver<()>,
-    health: Arc<Health>,
+    pub(super) health: Arc<Health>,
     /// Whether the group gives the tasks away at once when this instance stops.
     leave: bool,
     /// Out of the group, since a worker makes no progress.
@@ -293,7 +293,7 @@ impl Supervisor {
             }
             if let Some(open) = open {
                 // The worker may be waiting for the broker; it writes to the store until it has let go.
-                wait_released(&open.released);
+                wait_released(&open.released, || health.is_stopping() && view.is_abandoned());
                 view.set_store(open.view.store());
             }
             // Nothing is ever sent: it is closed when nobody can write under our identity any more.
@@ -369,12 +369,13 @@ impl Supervisor {
         let table = self.table(tp)?;
         table.context.opener.table.remove_task(tp.partition);
         let name = format!("close-{}", table.context.opener.task_name(tp.partition));
+        let health = self.health.clone();
         let working = spawn(name, table.context.ended.clone(), move || {
             if let Some(previous) = previous {
                 // Whoever was opening it has given up; its outcome was told.
                 let _ = previous.join();
             }
-            wait_released(&task.released);
+            wait_released(&task.released, || health.is_stopping());
             close(&task.view)
         })?;
         self.working.insert(tp.clone(), working);

@@ -22,7 +22,10 @@ impl Pulse {
     }
     /// A step is done, the next begins.
     pub fn beat(&self) {
-        self.beat.store(self.now() + 1, Ordering::Relaxed);
+        self.beat_at(self.now());
+    }
+    fn beat_at(&self, now: u64) {
+        self.beat.store(now + 1, Ordering::Relaxed);
     }
     /// There is nothing to do.
     pub fn rest(&self) {
@@ -30,14 +33,21 @@ impl Pulse {
     }
     /// How long the step takes already that the thread is at; `None` while it rests.
     pub fn silent(&self) -> Option<Duration> {
+        self.silent_at(self.now())
+    }
+    fn silent_at(&self, now: u64) -> Option<Duration> {
         let beat = self.beat.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(Duration::from_millis(self.now().saturating_sub(beat)))
+        Some(Duration::from_millis(now.saturating_sub(beat)))
     }
 }
 
 /// How long the slowest of these threads has been at one step, if that is longer than `limit`.
 pub fn stalled(pulses: &[&Pulse], limit: Duration) -> Option<Duration> {
-    pulses.iter().filter_map(|p| p.silent()).max().filter(|silent| *silent > limit)
+    longest(pulses.iter().filter_map(|p| p.silent()), limit)
+}
+
+fn longest(silent: impl Iterator<Item = Duration>, limit: Duration) -> Option<Duration> {
+    silent.max().filter(|silent| *silent > limit)
 }
 
 #[cfg(test)]
@@ -49,17 +59,24 @@ mod tests {
     #[test]
     fn who_rests_is_not_stuck_and_who_neither_rests_nor_beats_is() {
         let (merge, commit) = (Pulse::default(), Pulse::default());
-        assert_eq!(stalled(&[&merge, &commit], LIMIT), None, "nothing has begun");
-        merge.beat();
-        commit.beat();
+        let stuck = |now| longest([&merge, &commit].into_iter().filter_map(|p| p.silent_at(now)), LIMIT);
+        assert_eq!(stuck(100), None, "nothing has begun");
+        merge.beat_at(100);
+        commit.beat_at(100);
         commit.rest();
-        assert_eq!(stalled(&[&merge, &commit], LIMIT), None, "a step has just begun");
-        std::thread::sleep(2 * LIMIT);
-        assert!(stalled(&[&merge, &commit], LIMIT) >= Some(LIMIT), "the merge thread is still at it");
-        merge.beat();
-        assert_eq!(stalled(&[&merge, &commit], LIMIT), None, "it goes on");
-        std::thread::sleep(2 * LIMIT);
+        assert_eq!(stuck(130), None, "a step has just begun");
+        assert_eq!(stuck(131), Some(Duration::from_millis(31)), "the merge thread is still at it");
+        merge.beat_at(131);
+        assert_eq!(stuck(140), None, "it goes on");
         merge.rest();
-        assert_eq!(stalled(&[&merge, &commit], LIMIT), None, "there is nothing to do");
+        assert_eq!(stuck(900), None, "there is nothing to do");
+    }
+
+    #[test]
+    fn a_beat_is_of_now() {
+        let pulse = Pulse::default();
+        pulse.beat();
+        std::thread::sleep(LIMIT);
+        assert!(pulse.silent() >= Some(LIMIT) && stalled(&[&pulse], LIMIT / 2) >= Some(LIMIT));
     }
 }

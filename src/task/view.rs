@@ -142,8 +142,11 @@ impl TaskView {
     /// What its answers are: those of a copy also for a task that goes on from one and does not process yet. Somebody else's may
     /// have come further.
     pub fn answers_as(&self) -> Role {
-        let taken_up = self.opening.load(Ordering::Acquire) == HANDED_OVER;
-        if self.continued && !taken_up { Role::Standby } else { self.role }
+        if self.changes_hands() { Role::Standby } else { self.role }
+    }
+    /// Whether it goes on answering from an earlier stay here, and nobody has brought it up to its changelog since.
+    pub fn changes_hands(&self) -> bool {
+        self.continued && self.opening.load(Ordering::Acquire) != HANDED_OVER
     }
     /// Gives up opening it: it was taken away, or the process stops. Does nothing once it was handed over.
     pub fn abandon(&self) {
