@@ -18,11 +18,12 @@ mod send;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use keld::store::disk_bytes;
 use serde_json::{Value, json};
 
 use client::Client;
@@ -161,8 +162,8 @@ fn run(options: &Options) -> Result<bool> {
         let drawn = world.updates(options.updates, records, records + told);
         let updates = stretch(&kafka, &mut keld, &client, &mut told, drawn.into_iter())?;
         let state = dir.join("state/growth/things");
-        let whole = bytes_below(&state)?;
-        let index = bytes_below(&state.join("index"))?;
+        let whole = disk_bytes(&state);
+        let index = disk_bytes(&state.join("index"));
         found.push(Found {
             records,
             load,
@@ -222,20 +223,6 @@ fn wrong(client: &Client, world: &mut World, records: u64) -> Result<usize> {
         }
     }
     Ok(wrong)
-}
-
-/// Bytes of the files below a folder; one that is removed meanwhile counts nothing.
-fn bytes_below(dir: &Path) -> Result<u64> {
-    let mut sum = 0;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        match entry.metadata() {
-            Ok(m) if m.is_dir() => sum += bytes_below(&entry.path())?,
-            Ok(m) => sum += m.len(),
-            Err(_) => {}
-        }
-    }
-    Ok(sum)
 }
 
 /// Bytes that compaction still owes, by Keld's own metric.

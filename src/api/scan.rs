@@ -17,7 +17,7 @@ use super::peer;
 use super::position::Coverage;
 use super::problem::Problem;
 use super::records::Written;
-use super::search::{Waiting, elsewhere, missing};
+use super::search::{Waiting, elsewhere, key_text, missing};
 use crate::index::Place;
 use crate::query::route::{Host, Need};
 use crate::query::scan::{self, ScanAnswer, ScanRequest};
@@ -118,7 +118,7 @@ pub(crate) async fn by_prefix(
     let ScanAnswer { records, end } = scan::merge(answers, limit);
     let coverage = Coverage::together(ctx.instance(), coverages);
     let cursor = end.map(|key| cursor::write(of, &Place { ranks: Vec::new(), key }));
-    let records = records.into_iter().map(|(key, record)| ScannedDto { key: text(key), record }).collect();
+    let records = records.into_iter().map(|(key, record)| ScannedDto { key: key_text(key), record }).collect();
     Ok(Json(ScanResponse { records, cursor, missing_partitions, coverage }))
 }
 
@@ -202,11 +202,6 @@ async fn scan_anywhere(
     let (answers, missing) = peer::some(peer::send(ctx, table, &all, Need::Store, ask).await?)?;
     let (answers, coverages) = answers.into_iter().unzip();
     Ok((answers, coverages, missing))
-}
-
-/// Keys are UTF-8: what is not was quarantined.
-fn text(key: Vec<u8>) -> String {
-    String::from_utf8(key).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
 /// Takes everything but freshness; also whether a partial answer will do.

@@ -401,11 +401,14 @@ fn respond(Searched { answer: found, mut coverage, took_ms }: Found) -> SearchRe
     }
 }
 
+/// Keys are UTF-8: what is not was quarantined.
+pub(super) fn key_text(key: Vec<u8>) -> String {
+    String::from_utf8(key).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+}
+
 fn hit(hit: Hit<Written<Shown>>) -> HitDto {
-    // Keys are UTF-8: what is not was quarantined.
-    let key = String::from_utf8(hit.place.key).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
     let score = hit.score.filter(|s| s.is_finite());
-    HitDto { key, score, record: hit.record, highlight: hit.highlight, explain: hit.explain }
+    HitDto { key: key_text(hit.place.key), score, record: hit.record, highlight: hit.highlight, explain: hit.explain }
 }
 
 #[cfg(test)]

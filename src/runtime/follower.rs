@@ -1,6 +1,6 @@
 //! The thread that follows the changelogs of a table's standbys, all with one consumer.
 //!
-//! Owns the stores of its copies as their only writer, until it is told to let one go.
+//! Owns the stores of its standbys as their only writer, until it is told to let one go.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
 use crate::broker::{Consumer, TopicPartition};
-use crate::task::follow::{Copy, Read, stop};
+use crate::task::follow::{Read, Standby, stop};
 use crate::task::{Opener, Phase};
 use crate::{Error, Reaction, Result};
 
@@ -25,8 +25,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// An order to a follower.
 #[derive(Debug)]
 pub enum Follow {
-    /// A copy to keep.
-    Add(Box<Copy>),
+    /// A standby to keep.
+    Add(Box<Standby>),
     /// Let go of a partition, and say when it is done.
     Release(u32, Sender<()>),
 }
@@ -38,7 +38,7 @@ pub struct Follower {
     orders: Receiver<Follow>,
     /// Made when there is something to follow.
     consumer: Option<Box<dyn Consumer>>,
-    copies: BTreeMap<u32, Copy>,
+    standbys: BTreeMap<u32, Standby>,
     lag_at: Instant,
 }
 
@@ -46,7 +46,7 @@ impl Follower {
     /// A follower of nothing yet.
     pub fn new(opener: Opener, orders: Receiver<Follow>) -> Self {
         let changelog = opener.settings.changelog_topic(&opener.table.def.name).into();
-        Self { opener, changelog, orders, consumer: None, copies: BTreeMap::new(), lag_at: Instant::now() }
+        Self { opener, changelog, orders, consumer: None, standbys: BTreeMap::new(), lag_at: Instant::now() }
     }
 
     /// Runs until nobody can give orders any more; an error ends the process.
@@ -57,8 +57,8 @@ impl Follower {
             let polled = consumer.poll(POLL_MAX, POLL_WAIT, &mut |m| read.entry(m.partition).or_default().take(&m));
             let catching_up = matches!(polled, Ok(n) if n >= POLL_MAX);
             for (partition, read) in read {
-                if let Some(copy) = self.copies.get_mut(&partition) {
-                    self.opener.apply_to_copy(copy, read, catching_up)?;
+                if let Some(standby) = self.standbys.get_mut(&partition) {
+                    self.opener.apply_to_standby(standby, read, catching_up)?;
                 }
             }
             if let Err(e) = polled {
@@ -66,13 +66,13 @@ impl Follower {
             }
             self.publish_lag();
         }
-        self.copies.values().try_for_each(|copy| copy.store.sync())
+        self.standbys.values().try_for_each(|standby| standby.store.sync())
     }
 
     /// Carries out the orders that wait; false when there will be no more.
     fn obey(&mut self) -> Result<bool> {
         loop {
-            let order = if self.copies.is_empty() {
+            let order = if self.standbys.is_empty() {
                 match self.orders.recv() {
                     Ok(order) => order,
                     Err(_) => return Ok(false),
@@ -85,13 +85,13 @@ impl Follower {
                 }
             };
             match order {
-                Follow::Add(copy) => {
-                    copy.view.set_phase(Phase::Running);
-                    self.copies.insert(copy.view.partition, *copy);
+                Follow::Add(standby) => {
+                    standby.view.set_phase(Phase::Running);
+                    self.standbys.insert(standby.view.partition, *standby);
                 }
                 Follow::Release(partition, done) => {
-                    if let Some(copy) = self.copies.remove(&partition) {
-                        copy.store.sync()?;
+                    if let Some(standby) = self.standbys.remove(&partition) {
+                        standby.store.sync()?;
                     }
                     // The receiver may have given up waiting.
                     let _ = done.send(());
@@ -102,27 +102,28 @@ impl Follower {
     }
 
     fn assign(&mut self) -> Result<()> {
-        if self.consumer.is_none() && !self.copies.is_empty() {
+        if self.consumer.is_none() && !self.standbys.is_empty() {
             self.consumer = Some(self.opener.broker.consumer(&format!("{}-standby", self.opener.table.def.name))?);
         }
-        let at =
-            |(partition, copy): (&u32, &Copy)| (TopicPartition::new(self.changelog.clone(), *partition), copy.next);
-        let positions: Vec<_> = self.copies.iter().map(at).collect();
+        let at = |(partition, standby): (&u32, &Standby)| {
+            (TopicPartition::new(self.changelog.clone(), *partition), standby.next)
+        };
+        let positions: Vec<_> = self.standbys.iter().map(at).collect();
         self.consumer.as_mut().map_or(Ok(()), |consumer| consumer.assign(&positions))
     }
 
-    /// The broker is away, or a changelog is not what it was: then the copies that do not fit it any more have stopped. One that
+    /// The broker is away, or a changelog is not what it was: then the standbys that do not fit it any more have stopped. One that
     /// cannot be asked for, as happens while brokers restart, is tried again.
     fn after_error(&mut self, e: &Error) -> Result<()> {
         if e.reaction() != Reaction::Retry {
-            let broken = |(partition, copy): (&u32, &Copy)| {
+            let broken = |(partition, standby): (&u32, &Standby)| {
                 let tp = TopicPartition::new(self.changelog.clone(), *partition);
                 let log = self.opener.broker.watermarks(&tp).ok();
-                log.is_some_and(|log| copy.next < log.low || copy.next > log.high).then_some(*partition)
+                log.is_some_and(|log| standby.next < log.low || standby.next > log.high).then_some(*partition)
             };
-            for partition in self.copies.iter().filter_map(broken).collect::<Vec<_>>() {
-                if let Some(copy) = self.copies.remove(&partition) {
-                    stop(&copy.view, e);
+            for partition in self.standbys.iter().filter_map(broken).collect::<Vec<_>>() {
+                if let Some(standby) = self.standbys.remove(&partition) {
+                    stop(&standby.view, e);
                 }
             }
             std::thread::sleep(AGAIN);
@@ -139,10 +140,10 @@ impl Follower {
         }
         self.lag_at = Instant::now();
         let Some(consumer) = &self.consumer else { return };
-        for (partition, copy) in &self.copies {
+        for (partition, standby) in &self.standbys {
             let tp = TopicPartition::new(self.changelog.clone(), *partition);
             if let Some(lag) = consumer.lag(&tp) {
-                copy.view.set_lag(BTreeMap::from([(self.changelog.clone(), lag)]));
+                standby.view.set_lag(BTreeMap::from([(self.changelog.clone(), lag)]));
             }
         }
     }

@@ -10,7 +10,7 @@ use super::control::Control;
 use crate::broker::GroupToken;
 use crate::runtime::Health;
 use crate::store::{Store, note_held};
-use crate::task::follow::{Copy, stop};
+use crate::task::follow::{Standby, stop};
 use crate::task::{Opener, Phase, Task, TaskView};
 use crate::{Error, Reaction, Result, clock};
 
@@ -49,10 +49,10 @@ pub(super) fn persist(opener: &Opener, view: &Arc<TaskView>, writer: &str, healt
 }
 
 /// Opens a copy, trying until the broker is there; `None` if it was given up or cannot be kept, which it then says.
-pub(super) fn persist_copy(opener: &Opener, view: &Arc<TaskView>) -> Option<Copy> {
+pub(super) fn persist_standby(opener: &Opener, view: &Arc<TaskView>) -> Option<Standby> {
     while !view.is_abandoned() {
-        match opener.open_copy(view) {
-            Ok(copy) => return Some(copy),
+        match opener.open_standby(view) {
+            Ok(standby) => return Some(standby),
             Err(e) if view.is_abandoned() => tracing::info!(error = %e, "opening a standby was given up"),
             Err(e) if e.reaction() == Reaction::Retry => {
                 tracing::warn!(error = %e, "trying again");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 
 use super::follower::Follow;
-use super::opening::{persist_copy, wait_released};
+use super::opening::{persist_standby, wait_released};
 use super::supervisor::{Open, Supervisor};
 use super::worker::spawn;
 use crate::Result;
@@ -191,13 +191,13 @@ impl Supervisor {
                     return Ok(());
                 }
             }
-            let copy = persist_copy(&opener, &view);
+            let standby = persist_standby(&opener, &view);
             let _ = permits.1.try_recv();
             // As for a task that is owned: it is handed over under the lock that giving it up takes.
             let _handing_over = token.lock();
-            if let Some(copy) = copy.filter(|copy| copy.view.hand_over()) {
+            if let Some(standby) = standby.filter(|standby| standby.view.hand_over()) {
                 // A follower that has ended tells why itself.
-                let _ = orders.send(Follow::Add(Box::new(copy)));
+                let _ = orders.send(Follow::Add(Box::new(standby)));
             }
             Ok(())
         })?;

@@ -19,7 +19,7 @@ use crate::{Error, Result};
 
 /// A copy that is open and caught up with what was committed when it was.
 #[derive(Clone, Debug)]
-pub struct Copy {
+pub struct Standby {
     /// What readers see of it.
     pub view: Arc<TaskView>,
     /// Its store.
@@ -32,11 +32,11 @@ pub struct Copy {
 
 impl Opener {
     /// Opens a copy of a task, or takes up the store that `view` has open, and reads what is committed of its changelog.
-    pub fn open_copy(&self, view: &Arc<TaskView>) -> Result<Copy> {
-        self.copy(view).map_err(|e| e.within(format_args!("standby {}", self.task_name(view.partition))))
+    pub fn open_standby(&self, view: &Arc<TaskView>) -> Result<Standby> {
+        self.standby(view).map_err(|e| e.within(format_args!("standby {}", self.task_name(view.partition))))
     }
 
-    fn copy(&self, view: &Arc<TaskView>) -> Result<Copy> {
+    fn standby(&self, view: &Arc<TaskView>) -> Result<Standby> {
         let store = match view.store() {
             Some(store) => store,
             None => self.open_store(view)?,
@@ -59,26 +59,26 @@ impl Opener {
             p.indexed = next;
         });
         tracing::info!(task = name, restored, reindexed = repaired.keys, "standby is open");
-        Ok(Copy { view: view.clone(), store, next, settled: Settled::default() })
+        Ok(Standby { view: view.clone(), store, next, settled: Settled::default() })
     }
 
     /// Applies what was read of the changelog to a copy.
-    pub fn apply_to_copy(&self, copy: &mut Copy, read: Read, catching_up: bool) -> Result<()> {
+    pub fn apply_to_standby(&self, standby: &mut Standby, read: Read, catching_up: bool) -> Result<()> {
         let Read { records, position, next } = read;
         let position = position.as_deref().map(Position::decode).transpose()?;
         let batch = records.iter().map(|(k, v)| (&**k, v.as_deref())).collect();
         let batch = StoreBatch { records: batch, position: position.as_ref(), changelog: next };
-        copy.store.follow(&batch, &mut copy.settled)?;
+        standby.store.follow(&batch, &mut standby.settled)?;
         fault::point("standby.1_applied");
-        copy.next = next;
+        standby.next = next;
         let sources = position.as_ref().map(|p| source_positions(&self.table.def, p)).unwrap_or_default();
         match &position {
-            Some(position) => self.publish(&copy.view, &copy.store, position)?,
-            None => copy.view.advance(|p| p.changelog = next),
+            Some(position) => self.publish(&standby.view, &standby.store, position)?,
+            None => standby.view.advance(|p| p.changelog = next),
         }
         let change = |(key, stored)| IndexChange { key, stored, existed: true };
         self.table.index.submit(IndexBatch {
-            partition: copy.view.partition,
+            partition: standby.view.partition,
             changelog: next,
             sources,
             changes: records.into_iter().map(change).collect(),
