@@ -5,7 +5,7 @@ KELD = $(CARGO_TARGET_DIR)/release/keld
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test check fmt lint docs acceptance bench growth peer profile instructions speed fuzz setup clean-state
+.PHONY: help demo build test check fmt lint docs acceptance bench bench-queries bench-cluster growth peer profile instructions speed fuzz setup clean-state
 
 help:
 	@echo 'Keld: one coherent, searchable record per key from overlapping event streams.'
@@ -21,17 +21,20 @@ help:
 	@echo '  make acceptance   the tests of `make test` at full size (millions of events; an hour or more)'
 	@echo '  make bench        throughput and freshness beside a real Kafka: Keld and Kafka Streams + RocksDB + Lucene in turn,'
 	@echo '                    three times; `make bench ARGS=--help` lists its options, `make bench ARGS=keld` is Keld alone'
+	@echo '  make bench-queries  gets, searches, facets, aggregations over a million records, without and with 5,000 events/s: both in turn'
 	@echo '  make peer         the other one alone'
+	@echo '  make bench-cluster  several instances: restore, promotion of copies, what scattering and forwarding add (ARGS=--help)'
 	@echo '  make growth       what an event costs while the state grows to 50 million records (half an hour; ARGS=--help)'
 	@echo '  make profile      where the time goes: a flame graph of a catch-up, or of calm work with ARGS=--fresh'
 	@echo '  make instructions how many instructions each step of an event takes (callgrind)'
 	@echo '  make speed        events/s that one core decodes, merges and encodes: the workload, each strategy, each format'
-	@echo '  make fuzz         tries broken and hostile input on decoders, stored records, merging, expressions and configuration (ARGS=--help)'
+	@echo '  make fuzz         tries broken and hostile input on decoders, stored records, merging, expressions, queries and configuration (ARGS=--help)'
 	@echo '  make clean-state  forget the demo'"'"'s data (state/demo)'
 	@echo
 	@echo 'The first build compiles RocksDB: about ten minutes on two cores, once. It goes to'
 	@echo '  CARGO_TARGET_DIR = $(CARGO_TARGET_DIR)'
-	@echo 'Prerequisites: Rust and a C/C++ toolchain; for tests Java 17+ and Maven, too. scripts/setup gets or names the rest.'
+	@echo 'Prerequisites: Rust and a C/C++ toolchain; for tests Java 17+, Maven, Chromium, Python 3.11+'
+	@echo 'and Node.js 20+, too. scripts/setup gets or names the rest.'
 
 demo: build
 	@echo '== demo: $(KELD) demo $(ARGS)'
@@ -64,6 +67,13 @@ docs: setup
 
 bench:
 	@scripts/bench $(ARGS)
+
+bench-queries:
+	@scripts/bench --queries --no-freshness --events 3200000 --keys 1075000 $(ARGS)
+
+bench-cluster:
+	@scripts/setup --tests
+	@cargo bench --quiet --bench cluster -- $(ARGS)
 
 growth:
 	@scripts/setup --tests

@@ -4,7 +4,7 @@
 //! 2. **Catch-up**: `keld run` starts with empty state; from all tasks running to the last event applied *and* searchable.
 //! 3. **Correctness**: every key of the workload is read back and compared with the expected records.
 //! 4. **Freshness**: events at a constant rate; from the call that produces a marker to the answer that shows it.
-//! 5. **Queries** (`--queries`): requests a second and their times while events arrive.
+//! 5. **Queries** (`--queries`): requests a second and their times, without and with events that arrive.
 //! 6. **Recovery** (`--recovery`): a start with the state deleted, and one after SIGKILL.
 //!
 //! Everything is measured from outside, over HTTP and `/proc`, so that another system could be measured the same way.
@@ -15,6 +15,8 @@
 mod client;
 #[path = "catalog/freshness.rs"]
 mod freshness;
+#[path = "catalog/generate.rs"]
+mod generate;
 #[path = "catalog/load.rs"]
 mod load;
 #[path = "catalog/process.rs"]
@@ -29,12 +31,13 @@ mod report;
 mod send;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 
 use client::Client;
+use generate::Shape;
 use process::{Kafka, Keld, Usage, usage};
 use report::{CatchUp, Report, Verified};
 
@@ -78,9 +81,18 @@ pub(crate) struct Options {
     /// Freshness: measure with this program, the driver of the peer (`scripts/peer --driver` builds it and prints where it is).
     #[arg(long)]
     pub(crate) driver: Option<PathBuf>,
-    /// Also measure queries while events arrive at the rate of freshness; needs --driver.
+    /// Do not measure freshness; --rate is then that of the events that arrive during queries.
+    #[arg(long)]
+    pub(crate) no_freshness: bool,
+    /// Also measure queries, without and with events that arrive at the rate of freshness; needs --driver.
     #[arg(long, requires = "driver")]
     pub(crate) queries: bool,
+    /// Queries: seconds of each, without and with events.
+    #[arg(long, default_value_t = 12)]
+    pub(crate) query_seconds: u64,
+    /// Queries: clients, each of which asks again when it has its answer.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) clients: usize,
     /// Also measure a start with the state deleted, and one after SIGKILL; needs --driver.
     #[arg(long, requires = "driver")]
     pub(crate) recovery: bool,
@@ -128,7 +140,8 @@ fn main() -> ExitCode {
 }
 
 fn all_runs(options: &Options) -> Result<bool> {
-    let data = workload(options)?;
+    let shape = Shape { events: options.events, keys: options.keys, seed: options.seed, more: &options.workload };
+    let data = shape.generated(&root())?;
     let mut right = true;
     for run in 1..=options.runs {
         println!("== run {run} of {}", options.runs);
@@ -144,35 +157,6 @@ fn all_runs(options: &Options) -> Result<bool> {
         }
     }
     Ok(right)
-}
-
-/// The folder with events.tsv and expected.ndjson; generated unless it is there.
-fn workload(options: &Options) -> Result<PathBuf> {
-    let cache = match std::env::var_os("KELD_CACHE") {
-        Some(dir) => PathBuf::from(dir),
-        None => {
-            PathBuf::from(std::env::var_os("HOME").ok_or("neither KELD_CACHE nor HOME is set")?).join(".cache/keld")
-        }
-    };
-    let extra: String = options.workload.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
-    let name = format!("catalog-{}-{}-{}{extra}", options.events, options.keys, options.seed);
-    let dir = cache.join("workloads").join(name);
-    if dir.join("complete").exists() {
-        return Ok(dir);
-    }
-    println!("== generating {} events of {} keys, once, into {}", options.events, options.keys, dir.display());
-    let generated = Command::new(root().join("scripts/workload"))
-        .args(["catalog", "--events", &options.events.to_string(), "--keys", &options.keys.to_string()])
-        .args(["--seed", &options.seed.to_string()])
-        .args(options.workload.split_whitespace())
-        .arg("--out")
-        .arg(&dir)
-        .status()?;
-    if !generated.success() {
-        return Err("scripts/workload failed (above)".into());
-    }
-    std::fs::write(dir.join("complete"), "")?;
-    Ok(dir)
 }
 
 fn one_run(options: &Options, data: &Path) -> Result<Report> {
@@ -195,6 +179,7 @@ fn one_run(options: &Options, data: &Path) -> Result<Report> {
         false => Some(verify(&client, data, &events)?),
     };
     let freshness = match (options.rate, &options.driver) {
+        _ if options.no_freshness => None,
         (0, _) => None,
         (_, Some(driver)) => Some(freshness::measure_with(driver, options, data, &kafka, &keld)?),
         (_, None) => Some(freshness::measure(options, &client, &kafka, &keld, &events)?),

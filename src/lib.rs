@@ -23,6 +23,7 @@
 pub mod api;
 pub mod app;
 pub mod broker;
+pub mod changes;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
@@ -36,6 +37,7 @@ pub mod quarantine;
 pub mod query;
 pub mod record;
 pub mod registry;
+mod rocks;
 pub mod runtime;
 pub mod store;
 pub mod task;

@@ -6,6 +6,8 @@ mod common;
 mod derived;
 #[path = "api/face.rs"]
 mod face;
+#[path = "api/forms.rs"]
+mod forms;
 #[path = "api/ingest.rs"]
 mod ingest;
 #[path = "api/operation.rs"]

@@ -9,6 +9,10 @@
     reason = "tests panic, and say what they did"
 )]
 
+#[path = "cluster/brokers.rs"]
+mod brokers;
+#[path = "cluster/failover.rs"]
+mod failover;
 #[path = "cluster/faults.rs"]
 mod faults;
 #[path = "cluster/fleet.rs"]
@@ -17,11 +21,19 @@ mod fleet;
 mod kills;
 #[path = "cluster/moves.rs"]
 mod moves;
+#[path = "cluster/outage.rs"]
+mod outage;
+#[path = "cluster/readers.rs"]
+mod readers;
 #[path = "cluster/retention.rs"]
 mod retention;
+#[path = "cluster/rolling.rs"]
+mod rolling;
 #[path = "cluster/stalls.rs"]
 mod stalls;
 #[path = "cluster/standbys.rs"]
 mod standbys;
+#[path = "cluster/verify.rs"]
+mod verify;
 
 mod common;

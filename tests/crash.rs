@@ -93,6 +93,16 @@ fn an_instance_whose_identity_is_taken_over_again_and_again_ends_with_advice() {
 }
 
 #[test]
+fn a_repair_makes_anew_what_differs_from_the_embedded_log_and_nothing_else() {
+    tampering::is_repaired(On::Local);
+}
+
+#[test]
+fn a_repair_makes_anew_what_differs_from_kafka_and_nothing_else() {
+    tampering::is_repaired(On::Kafka);
+}
+
+#[test]
 fn verify_names_what_was_tampered_with_and_a_rebuild_heals_it() {
     tampering::is_found_and_healed();
 }

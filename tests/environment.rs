@@ -13,11 +13,17 @@ mod changelog;
 mod common;
 #[path = "environment/disk.rs"]
 mod disk;
+#[path = "environment/edges.rs"]
+mod edges;
 #[path = "environment/outage.rs"]
 mod outage;
+#[path = "environment/proxy.rs"]
+mod proxy;
 #[path = "environment/refused.rs"]
 mod refused;
 #[path = "environment/setting.rs"]
 mod setting;
 #[path = "environment/signals.rs"]
 mod signals;
+#[path = "environment/wire.rs"]
+mod wire;

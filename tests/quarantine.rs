@@ -9,6 +9,8 @@ mod commands;
 mod common;
 #[path = "quarantine/crashes.rs"]
 mod crashes;
+#[path = "quarantine/instances.rs"]
+mod instances;
 #[path = "quarantine/listing.rs"]
 mod listing;
 #[path = "quarantine/repartition.rs"]
@@ -45,4 +47,11 @@ on_both! {
     repartition: a_misplaced_event_that_is_refused_names_where_it_came_from_and_is_replayed,
     repartition: without_it_misplaced_events_are_quarantined_and_the_first_says_what_to_do,
     commands: the_command_line_lists_shows_and_replays,
+}
+
+#[test]
+fn any_instance_lists_everything_and_a_replay_through_all_at_a_time_happens_once() {
+    if common::kafka::start_kafka().is_some() {
+        instances::any_instance_lists_everything_and_a_replay_through_all_at_a_time_happens_once();
+    }
 }

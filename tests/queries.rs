@@ -6,32 +6,20 @@ mod common;
 mod generate;
 #[path = "queries/naive.rs"]
 mod naive;
+#[path = "queries/native.rs"]
+mod native;
 #[path = "queries/paging.rs"]
 mod paging;
 
+use common::dice::Dice;
 use common::lab::{Instance, Lab, On, loaded};
 use common::workload::Workload;
 use common::{full_scale, report, scaled};
-use generate::{Dice, Kind, generate};
-use naive::Catalogue;
+use generate::{Kind, generate};
+use naive::{CATALOG, Catalogue};
 
 /// Queries over each workload, whole.
 const QUERIES: usize = 2_000;
-
-/// Fields of `config/catalog.toml`.
-const CATALOG: &[(&str, Kind)] = &[
-    ("title", Kind::Text),
-    ("description", Kind::Text),
-    ("brand", Kind::Keyword),
-    ("category", Kind::Keyword),
-    ("price", Kind::Number),
-    ("list_price", Kind::Number),
-    ("currency", Kind::Keyword),
-    ("promo", Kind::Boolean),
-    ("qty", Kind::Number),
-    ("warehouse", Kind::Keyword),
-    ("sold", Kind::Number),
-];
 
 /// Fields of `config/flights.toml`.
 const FLIGHTS: &[(&str, Kind)] = &[
@@ -65,7 +53,7 @@ fn run(table: &str, lab: &Lab, workload: &Workload, key: &str, fields: &[(&'stat
     let (mut found, mut empty) = (0, 0);
     for n in 0..scaled(QUERIES) {
         let query = generate(&mut dice, &catalogue);
-        let matched = naive::check(&client, table, &catalogue, &query, &format!("seed {seed}, query {n}"));
+        let matched = native::check(&client, table, &catalogue, &query, &format!("seed {seed}, query {n}"));
         found += usize::from(matched > 0);
         empty += usize::from(matched == 0);
     }

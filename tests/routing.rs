@@ -4,6 +4,8 @@
 mod common;
 #[path = "routing/discovery.rs"]
 mod discovery;
+#[path = "routing/es.rs"]
+mod es;
 #[path = "routing/failover.rs"]
 mod failover;
 #[path = "routing/keys.rs"]

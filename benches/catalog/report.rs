@@ -124,10 +124,13 @@ impl Report {
             (all["cores"], all["broker_cores"]) = (f.keld_cores.into(), f.kafka_cores.into());
         }
         for q in &self.queried {
-            all[format!("{}_per_s", q.short)] = q.rate.into();
-            all[format!("{}_per_core", q.short)] = (q.rate / q.cores).into();
-            all[format!("{}_p50_ms", q.short)] = q.p50.into();
-            all[format!("{}_p99_ms", q.short)] = q.p99.into();
+            let when = if q.arriving { "arriving" } else { "still" };
+            let figures = [("per_s", q.rate), ("p50_ms", q.p50), ("p99_ms", q.p99)].into_iter();
+            let figures = figures.chain([("cores", q.cores), ("driver", q.driver), ("idle", q.idle)]);
+            figures.for_each(|(figure, value)| all[format!("{}_{when}_{figure}", q.short)] = value.into());
+        }
+        if let Some(v) = &self.verified {
+            all["records"] = v.searchable.into();
         }
         if let Some(r) = &self.recovery {
             (all["restore_s"], all["restore_cpu_s"]) = (r.restored.as_secs_f64().into(), r.restore_cpu.into());
@@ -186,17 +189,7 @@ impl Report {
         if let Some(f) = &self.freshness {
             self.write_freshness(out, options, f)?;
         }
-        if !self.queried.is_empty() {
-            writeln!(
-                out,
-                "\n| four clients, {} events/s arriving | a second | a second and core | p50, ms | p99, ms |\n|---|---|---|---|---|",
-                options.rate
-            )?;
-        }
-        for q in &self.queried {
-            let per_core = q.rate / q.cores;
-            writeln!(out, "| {} | **{:.0}** | {per_core:.0} | {:.2} | **{:.2}** |", q.name, q.rate, q.p50, q.p99)?;
-        }
+        self.write_queries(out, options)?;
         if let Some(r) = &self.recovery {
             writeln!(
                 out,
@@ -211,6 +204,34 @@ impl Report {
         }
         for example in self.verified.iter().flat_map(|v| &v.examples) {
             writeln!(out, "\nMISMATCH {example}")?;
+        }
+        Ok(())
+    }
+
+    fn write_queries(&self, out: &mut String, options: &Options) -> std::fmt::Result {
+        if self.queried.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "\n| {} clients | events/s | a second | a second and core | p50, ms | p99, ms | cores: Keld | driver | idle |",
+            options.clients
+        )?;
+        writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
+        for q in &self.queried {
+            let events = if q.arriving { options.rate } else { 0 };
+            writeln!(
+                out,
+                "| {} | {events} | **{:.0}** | {:.0} | {:.2} | **{:.2}** | {:.2} | {:.2} | {:.2} |",
+                q.name,
+                q.rate,
+                q.rate / q.cores,
+                q.p50,
+                q.p99,
+                q.cores,
+                q.driver,
+                q.idle
+            )?;
         }
         Ok(())
     }

@@ -59,6 +59,7 @@ pub(crate) fn measure<'m>(def: &TableDef, schemas: &dyn Schemas, messages: impl 
         let decoded = cpu();
         let at: Vec<usize> = events.iter().map(|event| place(&mut places, &mut records, event)).collect();
         let placed = cpu();
+        black_box(Record::touch(&at.iter().map(|at| &records[*at]).collect::<Vec<_>>()));
         for (event, at) in events.iter().zip(&at) {
             black_box(merge(def, &mut records[*at], event));
         }

@@ -87,9 +87,17 @@ pub(crate) struct TablePlacement {
     /// Partitions of the table.
     partitions: u32,
     /// Partitions that no living instance works on.
-    missing_partitions: Vec<u32>,
+    pub(super) missing_partitions: Vec<u32>,
     /// Partitions of which no living instance has a standby.
-    without_standby: Vec<u32>,
+    pub(super) without_standby: Vec<u32>,
+}
+
+#[cfg(test)]
+impl TablePlacement {
+    /// With these partitions at fault.
+    pub(super) fn new(partitions: u32, missing_partitions: Vec<u32>, without_standby: Vec<u32>) -> Self {
+        Self { partitions, missing_partitions, without_standby }
+    }
 }
 
 /// Shows all instances
@@ -101,9 +109,7 @@ pub(crate) async fn cluster(State(ctx): State<Context>, params: Params) -> Resul
     let state = &ctx.state;
     let own = heartbeat_of(state);
     let members = state.cluster.members();
-    let known = members.others().iter().filter(|m| m.alive).map(|m| &*m.said).chain([&own]);
-    let placed: Vec<&Hosted> = known.flat_map(|said| &said.tasks).collect();
-    let tables = state.tables.iter().map(|(name, table)| (name.clone(), placement(table, &placed))).collect();
+    let tables = placements(state);
     let mut instances: BTreeMap<String, InstanceStatus> =
         members.others().iter().map(|m| (m.said.instance.clone(), InstanceStatus::of(m))).collect();
     let this = Member {
@@ -120,6 +126,15 @@ pub(crate) async fn cluster(State(ctx): State<Context>, params: Params) -> Resul
         instances,
         tables,
     }))
+}
+
+/// Where the partitions of each table are, as far as this instance knows.
+pub(super) fn placements(state: &ApiState) -> BTreeMap<String, TablePlacement> {
+    let own = heartbeat_of(state);
+    let members = state.cluster.members();
+    let known = members.others().iter().filter(|m| m.alive).map(|m| &*m.said).chain([&own]);
+    let placed: Vec<&Hosted> = known.flat_map(|said| &said.tasks).collect();
+    state.tables.iter().map(|(name, table)| (name.clone(), placement(table, &placed))).collect()
 }
 
 fn placement(table: &Table, placed: &[&Hosted]) -> TablePlacement {

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
@@ -17,6 +16,7 @@ use super::ingest::TopicReaders;
 use super::params::Params;
 use super::pool::Pool;
 use super::problem::{Problem, Reason};
+use crate::changes::{Room, Tail};
 use crate::query::Table;
 
 /// Searches that may wait for each thread of the search pool.
@@ -28,6 +28,12 @@ const APPENDS: usize = 16;
 
 /// Requests to other instances at a time, for each request that may be worked on.
 const ASKED_AT_ONCE: usize = 4;
+/// Streams of changes that read for themselves at a time, what the others have passed already.
+const CATCH_UPS: usize = 8;
+/// Streams that ask the broker where they begin, at a time. While it is away each waits for it.
+const STARTS: usize = 4;
+/// How long a stream may wait for a thread.
+const STREAM_WAIT: Duration = Duration::from_secs(60);
 
 /// What every handler shares.
 #[derive(Clone)]
@@ -42,6 +48,16 @@ pub(crate) struct Inner {
     /// Places for requests to other instances.
     pub(crate) asking: Semaphore,
     pub(crate) topics: BTreeMap<String, TopicReaders>,
+    /// Places for streams of changes.
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) catch_ups: Arc<Semaphore>,
+    /// Asks the broker where streams begin.
+    pub(crate) starting: Pool,
+    /// Turns changes into events.
+    pub(crate) streaming: Pool,
+    /// Keys that live queries remember.
+    pub(crate) room: Arc<Room>,
+    tails: BTreeMap<String, Arc<Tail>>,
     description: serde_json::Value,
 }
 
@@ -54,7 +70,7 @@ impl std::ops::Deref for Context {
 
 impl Context {
     /// Builds pools and decoders; `description` is what `/openapi.json` answers.
-    pub(crate) fn new(state: ApiState, description: &impl Serialize) -> Self {
+    pub(crate) fn new(state: ApiState, description: serde_json::Value) -> Self {
         let api = &state.settings.api;
         let threads = api.search_threads.max(1);
         let wait = api.timeout / 2;
@@ -65,8 +81,13 @@ impl Context {
             appends: Pool::new("append pool", APPENDS, api.max_in_flight, wait),
             asking: Semaphore::new(api.max_in_flight.saturating_mul(ASKED_AT_ONCE).min(Semaphore::MAX_PERMITS)),
             topics: TopicReaders::by_topic(&state.tables),
-            // Serialising a description that was built from types cannot fail.
-            description: serde_json::to_value(description).unwrap_or_default(),
+            streams: Arc::new(Semaphore::new(api.max_streams)),
+            catch_ups: Arc::new(Semaphore::new(CATCH_UPS)),
+            starting: Pool::new("stream start pool", STARTS, api.max_streams, wait),
+            streaming: Pool::new("stream pool", threads, api.max_streams, STREAM_WAIT),
+            room: Room::new(api.max_live_matches),
+            tails: tails(&state),
+            description,
             state,
         }))
     }
@@ -74,6 +95,12 @@ impl Context {
     /// What `/openapi.json` answers.
     pub(crate) fn description(&self) -> &serde_json::Value {
         &self.description
+    }
+
+    /// The end of a table's changelog.
+    pub(crate) fn tail(&self, table: &Table) -> Result<Arc<Tail>, Problem> {
+        let tail = self.tails.get(&table.def.name).cloned();
+        tail.ok_or_else(|| Problem::new(Reason::Internal, "the table has no changelog", "report it, with the log"))
     }
 
     /// Name of this instance.
@@ -93,6 +120,15 @@ impl Context {
             Problem::new(Reason::NoSuchTable, format!("there is no table `{shown}`"), advice).with("known", known)
         })
     }
+}
+
+fn tails(state: &ApiState) -> BTreeMap<String, Arc<Tail>> {
+    let most = usize::try_from(state.settings.api.stream_buffer).unwrap_or(usize::MAX);
+    let tail = |(name, table): (&String, &Arc<Table>)| {
+        let topic = state.settings.changelog_topic(name);
+        (name.clone(), Arc::new(Tail::new(Arc::clone(&state.broker), name, &topic, table.partitions, most)))
+    };
+    state.tables.iter().map(tail).collect()
 }
 
 /// Segments of the path.

@@ -45,7 +45,7 @@ pub(crate) struct ExplainDto {
 #[schema(as = ExplainedDerivedField)]
 struct ExplainedDerivedDto {
     /// Its value; null where its expression says so, or there is an error.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     value: Json,
     /// Why it cannot be computed from this record, which is shown without it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +79,7 @@ struct OriginDto {
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
     /// The value; null where a null cleared it.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     value: Json,
     /// Version of the event, in one or two parts.
     version: Vec<i64>,
@@ -91,7 +91,7 @@ struct OriginDto {
     /// contributed to a `sum`, `count`, `first` or `append` field.
     events: Vec<String>,
     /// Values that lost to it by a tie; null where such are not kept.
-    #[schema(value_type = Option<Vec<Object>>)]
+    #[schema(value_type = Option<Vec<serde_json::Value>>)]
     lost_ties: Option<Vec<Json>>,
 }
 

@@ -99,6 +99,23 @@ impl Freshness {
         if self.at_least.is_empty() { Duration::ZERO } else { self.timeout }
     }
 
+    /// For a request over several tables, what each of them must cover: the events of its own topics. Refuses demands that none of
+    /// them can ever cover.
+    pub(crate) fn shared(&self, tables: &[Arc<Table>]) -> Result<Vec<Self>, Problem> {
+        let reads = |table: &Table, demand: &AtLeast| table.def.sources.iter().any(|s| s.topic == demand.topic);
+        for demand in &self.at_least {
+            match tables.iter().find(|table| reads(table, demand)).or(tables.first()) {
+                Some(table) => check(demand, table)?,
+                None => return Ok(Vec::new()),
+            }
+        }
+        let of = |table: &Arc<Table>| {
+            let own = self.at_least.iter().filter(|demand| reads(table, demand));
+            Self { at_least: own.cloned().collect(), ..*self }
+        };
+        Ok(tables.iter().map(of).collect())
+    }
+
     /// Refuses demands that the table can never cover.
     pub(crate) fn check(&self, table: &Table) -> Result<(), Problem> {
         self.at_least.iter().try_for_each(|demand| check(demand, table))

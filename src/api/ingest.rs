@@ -21,6 +21,7 @@ use super::openapi::Problems;
 use super::params::Params;
 use super::peer;
 use super::problem::{Problem, Reason};
+use super::words;
 use crate::broker::{NewRecord, Offset};
 use crate::query::{AtLeast, Table};
 use crate::record::Path;
@@ -60,6 +61,7 @@ impl TopicReaders {
 #[expect(dead_code, reason = "describes to OpenAPI what the handler takes from Params; a test holds them together")]
 pub(crate) struct IngestQuery {
     /// `none` (default), `applied` or `visible`: answer when every table that reads the topic has come so far.
+    #[param(inline, value_type = Option<words::Wait>)]
     wait: Option<String>,
     /// How long to wait, such as `500ms` or `2s` (default 1 s, at most `api.timeout`).
     timeout: Option<String>,

@@ -16,12 +16,13 @@ use tower::ServiceBuilder;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::cors::{self, AllowOrigin, CorsLayer};
 use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
 
 use super::context::too_large;
-use super::peer;
 use super::problem::{Problem, Reason};
+use super::{es, peer};
 use crate::cluster::HEARTBEAT;
 use crate::config::ApiSettings;
 
@@ -32,6 +33,8 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 const BODIES: usize = 8;
 /// Requests of other instances that are worked on at a time, for each of `api.max_in_flight`.
 const PEERS: usize = 4;
+/// For so long a browser need not ask again what it may do.
+const CORS_KEPT: Duration = Duration::from_secs(600);
 /// Bodies are counted in units of so many bytes, for semaphores count to 2^32 only.
 const BODY_UNIT: u64 = 1024;
 
@@ -48,12 +51,26 @@ pub(crate) fn wrap(routes: Router, api: &ApiSettings) -> Router {
         .layer(trace)
         .layer(PropagateRequestIdLayer::x_request_id())
         .map_response(security_headers)
+        .option_layer(cors(&api.cors))
         .layer(compression)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(limits, limit))
         .layer(DefaultBodyLimit::max(max_body))
         .service(routes);
     Router::new().fallback_service(service)
+}
+
+/// Lets pages of these origins read answers; `None` where none may. Without credentials: there are none.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let values = origins.iter().filter_map(|o| HeaderValue::from_str(o).ok());
+    let origin = if origins.iter().any(|o| o == "*") { AllowOrigin::any() } else { AllowOrigin::list(values) };
+    let exposed = [header::ETAG, header::RETRY_AFTER, HeaderName::from_static("x-request-id")];
+    let methods = [Method::GET, Method::HEAD, Method::POST];
+    let layer = CorsLayer::new().allow_origin(origin).allow_methods(methods).allow_headers(cors::Any);
+    Some(layer.expose_headers(exposed).max_age(CORS_KEPT))
 }
 
 /// Numbers the requests that bring no id of their own: `<start>-<number>`, both in hex. The start tells processes apart.
@@ -118,8 +135,17 @@ fn is_exempt(path: &str) -> bool {
     path.starts_with("/health/") || path == "/metrics" || path == HEARTBEAT
 }
 
-/// Limits number, bytes and time of requests.
+/// Limits number, bytes and time of requests; whatever comes of one under `/es` is answered as such clients expect.
 async fn limit(State(limits): State<Arc<Limits>>, request: Request, next: Next) -> Response {
+    let style = es::Style::of(&request);
+    let response = limited(&limits, request, next).await;
+    match style {
+        Some(style) => style.dress(response).await,
+        None => response,
+    }
+}
+
+async fn limited(limits: &Limits, request: Request, next: Next) -> Response {
     let counted = !is_exempt(request.uri().path());
     let places = if request.uri().path().starts_with(peer::PREFIX) { &limits.of_peers } else { &limits.in_flight };
     let place = if counted { places.try_acquire().ok() } else { None };

@@ -4,14 +4,18 @@
 //! what a record looks like ([`crate::record::render`]).
 
 mod analysis;
+#[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]
+mod changes;
 mod cluster;
 mod context;
+mod es;
 mod explain;
 mod freshness;
 #[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]
 mod ingest;
 mod layers;
 mod message_headers;
+mod negotiate;
 mod openapi;
 mod operation;
 mod params;
@@ -30,6 +34,7 @@ mod scatter;
 mod search;
 mod status;
 mod tables;
+mod words;
 
 #[cfg(test)]
 mod router_tests;
@@ -74,11 +79,15 @@ pub struct ApiState {
 pub fn router(state: ApiState) -> axum::Router {
     let settings = Arc::clone(&state.settings);
     let (routes, description) = openapi::routes();
-    let context = context::Context::new(state, &description);
+    // Serialising a description that was built from types cannot fail.
+    let mut description = serde_json::to_value(description).unwrap_or_default();
+    es::describe(&mut description);
+    let context = context::Context::new(state, description);
     let routes = routes
         .merge(crate::console::routes())
-        .method_not_allowed_fallback(layers::wrong_method)
-        .fallback(layers::no_such_route)
+        .merge(es::routes())
+        .method_not_allowed_fallback(es::wrong_method)
+        .fallback(es::no_such_route)
         .with_state(context);
     layers::wrap(routes, &settings.api)
 }

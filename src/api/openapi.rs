@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::context::Context;
 use super::params::Params;
 use super::problem::{Problem, ProblemBody, Reason};
-use super::{cluster, ingest, operation, peer, quarantine, records, scan, scatter, search, status, tables};
+use super::{changes, cluster, ingest, operation, peer, quarantine, records, scan, scatter, search, status, tables};
 use crate::cluster::HEARTBEAT;
 
 /// The frame that the handlers' descriptions are put into.
@@ -30,6 +30,7 @@ use crate::cluster::HEARTBEAT;
         (name = "tables", description = "What there is to read"),
         (name = "records", description = "Reads by key"),
         (name = "search", description = "Reads by content"),
+        (name = "changes", description = "Changes and live queries as they happen"),
         (name = "events", description = "Events in"),
         (name = "quarantine", description = "Events that were refused"),
         (name = "operation", description = "How this instance is")
@@ -66,9 +67,9 @@ pub(crate) fn routes() -> (axum::Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(tables::get))
         .routes(routes!(records::get))
         .routes(routes!(scan::by_prefix))
-        .routes(routes!(records::get_many))
-        .route("/v1/tables/{table}/records/get", axum::routing::get(records::get_named_get))
+        .routes(routes!(records::get_many, records::get_named_get))
         .routes(routes!(search::by_url, search::by_body))
+        .routes(routes!(changes::changes))
         .routes(routes!(ingest::append))
         .routes(routes!(quarantine::list))
         .routes(routes!(quarantine::get))
@@ -78,6 +79,7 @@ pub(crate) fn routes() -> (axum::Router<Context>, utoipa::openapi::OpenApi) {
         .route(HEARTBEAT, axum::routing::get(cluster::heartbeat))
         .route(peer::RECORDS, axum::routing::post(peer::records))
         .route(peer::WAIT, axum::routing::post(peer::wait))
+        .route(changes::MATCHING, axum::routing::post(changes::matching_of_peer))
         .route(scan::PEER, axum::routing::post(scan::of_peer))
         .route(scatter::SEARCH, axum::routing::post(scatter::search))
         .route(scatter::STATISTICS, axum::routing::post(scatter::statistics))

@@ -13,7 +13,7 @@ use super::openapi::Problems;
 use super::params::Params;
 use super::problem::{Problem, Reason};
 use super::status::resident;
-use crate::metrics::{PartLabel, TableLabel, TaskLabels};
+use crate::metrics::{PartLabel, StateLabel, TableLabel, TaskLabels};
 use crate::task::{Phase, Role};
 
 /// What [`Metrics::encode`](crate::metrics::Metrics::encode) writes.
@@ -61,7 +61,7 @@ fn not_ready(state: &ApiState) -> Vec<String> {
     let mut tasks = 0_usize;
     for view in state.tables.values().flat_map(|t| t.tasks().values().cloned().collect::<Vec<_>>()) {
         tasks += 1;
-        // A copy that is on its way keeps nobody waiting.
+        // A copy that is new here keeps nobody waiting.
         if view.role == Role::Standby && !matches!(&*view.phase(), Phase::Stopped(_)) {
             continue;
         }
@@ -74,6 +74,9 @@ fn not_ready(state: &ApiState) -> Vec<String> {
     }
     if tasks == 0 && !state.tables.is_empty() {
         reasons.push("no partition is on this instance yet".to_owned());
+    }
+    if tasks > 0 && state.health.is_cold() {
+        reasons.push("copies of other instances' tasks that were here before the start are not back yet".to_owned());
     }
     // With no task running there is nothing to serve without the broker, so its trouble is the reason to name.
     if tasks == 0
@@ -131,6 +134,11 @@ fn update_gauges(state: &ApiState) {
     let parts = state.memory.parts().into_iter().chain(resident().map(|bytes| ("resident", bytes)));
     for (part, bytes) in parts {
         metrics.memory.get_or_create(&PartLabel { part: part.to_owned() }).set(signed(bytes));
+    }
+    let members = state.cluster.members();
+    let alive = members.others().iter().filter(|member| member.alive).count();
+    for (state, count) in [("alive", alive), ("dead", members.others().len() - alive)] {
+        metrics.cluster.peers.get_or_create(&StateLabel { state }).set(signed(count as u64));
     }
     for (part, value) in state.broker.stats() {
         metrics.broker.get_or_create(&PartLabel { part }).set(value);

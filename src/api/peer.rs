@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -57,6 +57,8 @@ pub(crate) struct RecordsFound {
 struct RawFound {
     record: Option<Box<RawValue>>,
     explain: Option<Box<RawValue>>,
+    #[serde(default)]
+    version: Option<i64>,
 }
 
 /// Waiting for events.
@@ -116,7 +118,7 @@ async fn records_there(ctx: &Context, url: &str, leaf: &RecordsLeaf) -> Result<(
         let detail = format!("{url} answered {} of {} keys", found.len(), leaf.keys.len());
         return Err(Problem::new(Reason::Internal, detail, "report it, with the log"));
     }
-    Ok((coverage, found.into_iter().map(|f| Found::raw(f.record, f.explain)).collect()))
+    Ok((coverage, found.into_iter().map(|f| Found::raw(f.record, f.explain, f.version)).collect()))
 }
 
 /// The records of keys, wherever they are.
@@ -154,7 +156,7 @@ pub(crate) async fn records_anywhere(
             Ok((coverage, places, found))
         }
     };
-    let answered = send(ctx, table, &partitions, Need::Store, ask).await?;
+    let answered = send(ctx, table, &partitions, Need::Store, RECORDS, ask).await?;
     if !answered.failed.is_empty() {
         return Err(no_answer(&answered.failed));
     }
@@ -198,7 +200,7 @@ pub(crate) async fn wait_anywhere(
         }
     };
     let need = if stage == Stage::Applied { Need::Store } else { Need::Index };
-    let answered = send(ctx, table, &partitions, need, request).await?;
+    let answered = send(ctx, table, &partitions, need, WAIT, request).await?;
     if answered.failed.is_empty() { Ok(()) } else { Err(no_answer(&answered.failed)) }
 }
 
@@ -218,12 +220,13 @@ pub(crate) async fn wait_elsewhere(
     Ok(Freshness { timeout: left, ..freshness.of(partitions) })
 }
 
-/// Sends a request to whoever has the partitions.
+/// Sends a request to whoever has the partitions. `path` is where other instances take it.
 pub(crate) async fn send<T, F>(
     ctx: &Context,
     table: &Table,
     partitions: &[u32],
     need: Need,
+    path: &'static str,
     ask: impl Fn(Host, Vec<u32>) -> F,
 ) -> Result<Scattered<T, Problem>, Problem>
 where
@@ -232,22 +235,50 @@ where
 {
     // Looked at anew for the second attempt: heartbeats may have told more by then.
     let known = |partition| candidates(table, &ctx.state.cluster.members(), partition, need);
-    scatter(partitions, known, ask, |problem: &Problem| !problem.reason().may_differ_elsewhere()).await
+    let scattered = scatter(partitions, known, ask, |problem: &Problem| !problem.reason().may_differ_elsewhere()).await;
+    let (retried, answered, missing) = match &scattered {
+        Ok(all) => (all.retried, !all.answers.is_empty(), Some(all.failed.len())),
+        Err(_) => (0, false, None),
+    };
+    ctx.state.metrics.cluster.scattered(kind(path), retried, answered, missing);
+    scattered
+}
+
+/// What metrics call the requests that go to a path.
+fn kind(path: &'static str) -> &'static str {
+    path.strip_prefix(PREFIX).unwrap_or(path)
 }
 
 /// Asks another instance, as long as it lives.
 pub(crate) async fn ask<T: DeserializeOwned>(
     ctx: &Context,
     url: &str,
-    path: &str,
+    path: &'static str,
     leaf: &impl Serialize,
     patience: Duration,
 ) -> Result<T, Problem> {
+    let asked = Instant::now();
+    let answer = exchange(ctx, url, path, leaf, patience).await;
+    let outcome = answer.as_ref().map_or_else(|(outcome, _)| *outcome, |_| "answered");
+    ctx.state.metrics.cluster.asked(kind(path), outcome, asked.elapsed());
+    answer.map_err(|(_, problem)| problem)
+}
+
+/// Sends one request; without an answer, a word for what became of it, for the metrics, and the problem.
+async fn exchange<T: DeserializeOwned>(
+    ctx: &Context,
+    url: &str,
+    path: &str,
+    leaf: &impl Serialize,
+    patience: Duration,
+) -> Result<T, (&'static str, Problem)> {
     let Ok(_place) = ctx.asking.try_acquire() else {
         let detail = "too many requests to other instances are under way";
-        return Err(Problem::new(Reason::TooManyRequests, detail, "slow down and try again").retry_after(1));
+        let problem = Problem::new(Reason::TooManyRequests, detail, "slow down and try again").retry_after(1);
+        return Err(("crowded", problem));
     };
-    let json = serde_json::to_vec(leaf).map_err(|e| Problem::new(Reason::Internal, e.to_string(), "report it"))?;
+    let unsent = |e: serde_json::Error| ("crowded", Problem::new(Reason::Internal, e.to_string(), "report it"));
+    let json = serde_json::to_vec(leaf).map_err(unsent)?;
     let cluster = &ctx.state.cluster;
     let asking = cluster.client().post(url, path, json.into(), patience);
     let answer = if cluster.members().is_alive(url) {
@@ -258,11 +289,12 @@ pub(crate) async fn ask<T: DeserializeOwned>(
     } else {
         asking.await
     };
-    let answer = answer.map_err(|why| silent(ctx, url, &why))?;
-    if !answer.status.is_success() {
-        return Err(Problem::read(&answer.body).unwrap_or_else(|| silent(ctx, url, answer.status.as_str())));
+    let unheard = |why: &str| ("silent", silent(ctx, url, why));
+    let answer = answer.map_err(|why| unheard(&why))?;
+    if answer.status.is_success() {
+        return serde_json::from_slice(&answer.body).map_err(|e| unheard(&e.to_string()));
     }
-    serde_json::from_slice(&answer.body).map_err(|e| silent(ctx, url, &e.to_string()))
+    Err(Problem::read(&answer.body).map_or_else(|| unheard(answer.status.as_str()), |problem| ("refused", problem)))
 }
 
 /// Comes back when an instance is dead.

@@ -1,7 +1,7 @@
 //! Bounded places for blocking work. Nothing that may wait for a disk or a broker runs on a tokio worker.
 //!
-//! Three pools, so that none starves another: searches (CPU-bound: as many as `api.search_threads`), lookups and
-//! appends. Lookups have a pool of their own: a RocksDB read is microseconds from memory but milliseconds from a busy disk,
+//! Pools of their own, so that none starves another: searches (CPU-bound: as many as `api.search_threads`), lookups, appends, and
+//! for streams of changes one that asks the broker where they begin and one that writes their events. Lookups have a pool of their own: a RocksDB read is microseconds from memory but milliseconds from a busy disk,
 //! and a tokio worker that waits so long stalls every connection it serves; in the search pool a point read would queue behind
 //! searches. Handing over costs some 10 µs, so what memory has is looked up without.
 //! Threads are tokio's blocking threads; the permits bound how many of them the API can hold.

@@ -14,6 +14,8 @@ use crate::task::{Phase, Role, TaskView};
 /// Positions by partition, then topic. Each is `topic:partition:offset` of the last event that is covered, so that it can be
 /// passed as `at_least`; topics of which nothing is covered yet are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+// The members of a JSON object have texts for names, whatever they stand for.
+#[schema(value_type = BTreeMap<String, BTreeMap<String, String>>)]
 #[schema(example = json!({"0": {"catalog": "catalog:0:4711", "prices": "prices:0:815"}}))]
 pub(crate) struct Positions(pub(crate) BTreeMap<u32, BTreeMap<String, String>>);
 

@@ -235,6 +235,11 @@ impl Problem {
         self
     }
 
+    /// What happened.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
     /// Why.
     pub(crate) fn reason(&self) -> Reason {
         self.0.reason
@@ -259,7 +264,6 @@ impl Problem {
     }
 
     /// The body, for looking at it.
-    #[cfg(test)]
     pub(crate) fn body(&self) -> &ProblemBody {
         &self.0
     }
@@ -300,6 +304,8 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.0.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // For who answers in another shape.
+        response.extensions_mut().insert(self);
         response
     }
 }

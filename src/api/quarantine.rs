@@ -42,6 +42,7 @@ pub(crate) struct QuarantineQuery {
     /// Only entries written before this time: RFC 3339, or milliseconds since the epoch.
     to: Option<String>,
     /// Most entries of the answer, 1 to 1000 (default 50).
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// Where to go on: the `cursor` of the last answer.
     cursor: Option<String>,
@@ -54,6 +55,7 @@ pub(crate) struct QuarantineQuery {
 pub(crate) struct ReplayBody {
     /// These entries, at most 100.
     #[schema(example = json!(["2-17"]))]
+    #[schema(max_items = 100)]
     ids: Option<Vec<String>>,
     /// All entries of this table.
     table: Option<String>,
@@ -64,6 +66,7 @@ pub(crate) struct ReplayBody {
     /// All entries written before this time: RFC 3339, or milliseconds since the epoch.
     to: Option<String>,
     /// Most entries of one call, 1 to 1000 (default 1000).
+    #[schema(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// Where to go on: the `cursor` of the last answer.
     cursor: Option<String>,

@@ -4,20 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::context::{At, BodyParams, Context};
 use super::explain::ExplainDto;
 use super::freshness::{self, Freshness, Stage};
+use super::negotiate::{Form, Tag, unwritable};
 use super::openapi::Problems;
 use super::params::Params;
 use super::peer;
 use super::position::Coverage;
 use super::problem::{Problem, Reason};
+use super::words::Stale;
 use crate::query::Table;
 use crate::record::explain::explain;
 use crate::record::{Shown, codec};
@@ -43,6 +46,7 @@ pub(crate) struct RecordQuery {
     timeout: Option<String>,
     /// `refuse` (default): answer 503 from partitions that are not running or behind by more than `api.max_lag`;
     /// `allow`: answer with what is there.
+    #[param(inline, value_type = Option<Stale>)]
     stale: Option<String>,
     /// `true`: say why the record is what it is, in `explain`, of a deleted record in the problem (default `false`).
     explain: Option<bool>,
@@ -64,6 +68,7 @@ pub(crate) struct RecordsBody {
     timeout: Option<String>,
     /// `refuse` (default): answer 503 from partitions that are not running or behind by more than `api.max_lag`;
     /// `allow`: answer with what is there.
+    #[schema(inline, value_type = Option<Stale>)]
     stale: Option<String>,
 }
 
@@ -106,43 +111,73 @@ pub(crate) struct RecordEntry {
 
 /// Reads one record
 ///
-/// by its key. The answer covers every event that its `position` names.
+/// by its key. The answer covers every event that its `position` names. Its `ETag` is of the record, not of what is said beside it
+/// (position, lag): whoever has that record already (`If-None-Match`) is answered 304.
 #[utoipa::path(
     get, path = "/v1/tables/{table}/records/{key}", tag = "records",
     params(
         ("table" = String, Path, description = "Name of the table"),
         ("key" = String, Path, description = "Key of the record, percent-encoded"),
+        ("If-None-Match" = Option<String>, Header, description = "Tags of what the client has: is it one of them, the answer is 304"),
         RecordQuery
     ),
-    responses((status = 200, body = RecordAnswer), Problems)
+    responses(
+        (status = 200, body = RecordAnswer, headers(("ETag" = String, description = "Tag of the record as it is shown"))),
+        (status = 304, description = "The client has it already"),
+        Problems
+    )
 )]
 pub(crate) async fn get(
     State(ctx): State<Context>,
     At((name, key)): At<(String, String)>,
+    headers: HeaderMap,
     params: Params,
-) -> Result<Json<RecordAnswer>, Problem> {
-    get_one(&ctx, &name, key, params).await
+) -> Result<Response, Problem> {
+    get_one(&ctx, &name, key, &headers, params).await
 }
 
-/// `GET …/records/get`: the record whose key is `get`, for the path of the multi-get hides it from the route above.
+/// Reads the record whose key is `get`
+///
+/// since the path of the reads of several keys hides it from the reads of one.
+#[utoipa::path(
+    get, path = "/v1/tables/{table}/records/get", tag = "records",
+    params(("table" = String, Path, description = "Name of the table"), RecordQuery),
+    responses((status = 200, body = RecordAnswer), Problems)
+)]
 pub(crate) async fn get_named_get(
     State(ctx): State<Context>,
     At(name): At<String>,
+    headers: HeaderMap,
     params: Params,
-) -> Result<Json<RecordAnswer>, Problem> {
-    get_one(&ctx, &name, "get".to_owned(), params).await
+) -> Result<Response, Problem> {
+    get_one(&ctx, &name, "get".to_owned(), &headers, params).await
 }
 
-async fn get_one(ctx: &Context, name: &str, key: String, mut params: Params) -> Result<Json<RecordAnswer>, Problem> {
+async fn get_one(
+    ctx: &Context,
+    name: &str,
+    key: String,
+    headers: &HeaderMap,
+    mut params: Params,
+) -> Result<Response, Problem> {
     let table = ctx.table(name)?;
     let (fields, freshness) = record_params(&mut params, ctx.state.settings.api.timeout)?;
     let explain = explain_param(&mut params)?;
     params.finish()?;
     freshness.check(&table)?;
     let (coverage, mut found) = read(ctx, table, vec![key.clone()], Wanted { fields, explain }, freshness).await?;
-    let Found { record, explain } = found.pop().unwrap_or_default();
+    let Found { record, explain, .. } = found.pop().unwrap_or_default();
     match record {
-        Some(record) => Ok(Json(RecordAnswer { key, record, explain, coverage })),
+        Some(record) => {
+            let record = to_raw_value(&record).map_err(unwritable)?;
+            let explain = explain.map(|explain| to_raw_value(&explain)).transpose().map_err(unwritable)?;
+            let tag = Tag::of([record.get()].into_iter().chain(explain.iter().map(|e| e.get())));
+            if tag.is_held(headers) {
+                return Ok(tag.unchanged());
+            }
+            let (record, explain) = (Written::There(record), explain.map(Written::There));
+            Ok((tag.headers(), axum::Json(RecordAnswer { key, record, explain, coverage })).into_response())
+        }
         None => Err(Problem::new(
             Reason::NoSuchRecord,
             format!("table `{name}` has no record with this key"),
@@ -156,18 +191,20 @@ async fn get_one(ctx: &Context, name: &str, key: String, mut params: Params) -> 
 
 /// Reads several records
 ///
-/// in the order asked; keys without a record are named in `missing`.
+/// in the order asked; keys without a record are named in `missing`. As `application/x-ndjson`: a record a line, then a line with the
+/// rest in `summary`.
 #[utoipa::path(
     post, path = "/v1/tables/{table}/records/get", tag = "records",
     params(("table" = String, Path, description = "Name of the table")),
     request_body = RecordsBody,
-    responses((status = 200, body = RecordsAnswer), Problems)
+    responses((status = 200, content((RecordsAnswer = "application/json"), (String = "application/x-ndjson"))), Problems)
 )]
 pub(crate) async fn get_many(
     State(ctx): State<Context>,
     At(name): At<String>,
+    headers: HeaderMap,
     BodyParams(mut params): BodyParams,
-) -> Result<Json<RecordsAnswer>, Problem> {
+) -> Result<Response, Problem> {
     let table = ctx.table(&name)?;
     let keys = keys_param(&mut params, ctx.state.settings.api.max_keys)?;
     let (fields, freshness) = record_params(&mut params, ctx.state.settings.api.timeout)?;
@@ -177,7 +214,8 @@ pub(crate) async fn get_many(
     let (coverage, found) = read(&ctx, table, keys.clone(), wanted, freshness).await?;
     let missing = keys.iter().zip(&found).filter(|(_, f)| f.record.is_none()).map(|(key, _)| key.clone()).collect();
     let records = keys.into_iter().zip(found).map(|(key, f)| RecordEntry { key, record: f.record }).collect();
-    Ok(Json(RecordsAnswer { records, missing, coverage }))
+    let answer = RecordsAnswer { records, missing, coverage };
+    Form::of(&headers).write(answer, "records", |answer| std::mem::take(&mut answer.records))
 }
 
 fn record_params(params: &mut Params, longest: Duration) -> Result<(Option<Vec<String>>, Freshness), Problem> {
@@ -201,8 +239,8 @@ fn keys_param(params: &mut Params, max: usize) -> Result<Vec<String>, Problem> {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Wanted {
     /// Members; all by default.
-    fields: Option<Vec<String>>,
-    explain: bool,
+    pub(super) fields: Option<Vec<String>>,
+    pub(super) explain: bool,
 }
 
 /// What there is of one key.
@@ -212,12 +250,19 @@ pub(crate) struct Found {
     record: Option<Written<Shown>>,
     /// Why, where wanted and something is kept, be it a tombstone.
     explain: Option<Written<ExplainDto>>,
+    /// The highest version of anything in it.
+    version: Option<i64>,
 }
 
 impl Found {
     /// As another instance wrote it.
-    pub(crate) fn raw(record: Option<Box<RawValue>>, explain: Option<Box<RawValue>>) -> Self {
-        Self { record: record.map(Written::There), explain: explain.map(Written::There) }
+    pub(crate) fn raw(record: Option<Box<RawValue>>, explain: Option<Box<RawValue>>, version: Option<i64>) -> Self {
+        Self { record: record.map(Written::There), explain: explain.map(Written::There), version }
+    }
+
+    /// What is shown, if anything, and the highest version of anything in it.
+    pub(crate) fn into_record(self) -> Option<(Written<Shown>, Option<i64>)> {
+        Some((self.record?, self.version))
     }
 
     /// Takes what another partition has, unless there is a record already.
@@ -239,7 +284,7 @@ pub(crate) enum Written<T> {
 }
 
 /// The records of `keys`, in order, and what the answer covers, wherever they are.
-async fn read(
+pub(super) async fn read(
     ctx: &Context,
     table: Arc<Table>,
     keys: Vec<String>,
@@ -278,7 +323,7 @@ pub(crate) async fn read_here(
 }
 
 /// The partitions that some of these keys may be in, each once.
-fn partitions_of(table: &Table, keys: &[String]) -> Vec<u32> {
+pub(super) fn partitions_of(table: &Table, keys: &[String]) -> Vec<u32> {
     let place = |key: &String| table.def.partitioner.partition(key.as_bytes(), table.partitions);
     let places: Option<Vec<u32>> = keys.iter().map(place).collect();
     // Without a known partitioner a key may be anywhere.
@@ -317,6 +362,7 @@ fn fetch(
                 if wanted.explain && (shown.is_some() || all[*i].explain.is_none()) {
                     all[*i].explain = Some(Written::Here(explain(&table.def, keys[*i].as_bytes(), &record).into()));
                 }
+                all[*i].version = record.version();
                 all[*i].record = shown.map(Written::Here);
             }
         }

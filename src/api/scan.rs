@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -11,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::context::{At, Context, Payload};
 use super::freshness::{self, Freshness, Stage};
+use super::negotiate::Form;
 use super::openapi::Problems;
 use super::params::Params;
 use super::peer;
@@ -18,6 +20,7 @@ use super::position::Coverage;
 use super::problem::Problem;
 use super::records::Written;
 use super::search::{Waiting, elsewhere, key_text, missing};
+use super::words::{Partial, Stale};
 use crate::index::Place;
 use crate::query::route::{Host, Need};
 use crate::query::scan::{self, ScanAnswer, ScanRequest};
@@ -45,6 +48,7 @@ pub(crate) struct ScanQuery {
     /// Members of the records to return, separated by commas; all by default.
     fields: Option<String>,
     /// `allow` (default): answer without the partitions that are elsewhere, and name them; `refuse`: answer 503.
+    #[param(inline, value_type = Option<Partial>)]
     partial: Option<String>,
     /// Wait until these events are applied: `topic:partition:offset[,…]`.
     at_least: Option<String>,
@@ -52,6 +56,7 @@ pub(crate) struct ScanQuery {
     timeout: Option<String>,
     /// `refuse` (default): answer 503 when partitions are not running or behind by more than `api.max_lag`; `allow`: answer
     /// with what is there.
+    #[param(inline, value_type = Option<Stale>)]
     stale: Option<String>,
 }
 
@@ -82,17 +87,19 @@ pub(crate) struct ScannedDto {
 
 /// Reads records by the beginning of their keys
 ///
-/// in the order of the keys, page by page. A record that lives throughout is neither missed nor repeated.
+/// in the order of the keys, page by page. A record that lives throughout is neither missed nor repeated. As `application/x-ndjson`: a
+/// record a line, then a line with the rest in `summary`.
 #[utoipa::path(
     get, path = "/v1/tables/{table}/records", tag = "records",
     params(("table" = String, Path, description = "Name of the table"), ScanQuery),
-    responses((status = 200, body = ScanResponse), Problems)
+    responses((status = 200, content((ScanResponse = "application/json"), (String = "application/x-ndjson"))), Problems)
 )]
 pub(crate) async fn by_prefix(
     State(ctx): State<Context>,
     At(name): At<String>,
+    headers: HeaderMap,
     mut params: Params,
-) -> Result<Json<ScanResponse>, Problem> {
+) -> Result<Response, Problem> {
     let table = ctx.table(&name)?;
     let api = &ctx.state.settings.api;
     let (request, partial) = scan_params(&mut params, &name, api.max_hits)?;
@@ -119,7 +126,8 @@ pub(crate) async fn by_prefix(
     let coverage = Coverage::together(ctx.instance(), coverages);
     let cursor = end.map(|key| cursor::write(of, &Place { ranks: Vec::new(), key }));
     let records = records.into_iter().map(|(key, record)| ScannedDto { key: key_text(key), record }).collect();
-    Ok(Json(ScanResponse { records, cursor, missing_partitions, coverage }))
+    let answer = ScanResponse { records, cursor, missing_partitions, coverage };
+    Form::of(&headers).write(answer, "records", |answer| std::mem::take(&mut answer.records))
 }
 
 /// A scan of named partitions.
@@ -199,7 +207,7 @@ async fn scan_anywhere(
             }
         }
     };
-    let (answers, missing) = peer::some(peer::send(ctx, table, &all, Need::Store, ask).await?)?;
+    let (answers, missing) = peer::some(peer::send(ctx, table, &all, Need::Store, PEER, ask).await?)?;
     let (answers, coverages) = answers.into_iter().unzip();
     Ok((answers, coverages, missing))
 }

@@ -131,7 +131,7 @@ pub(crate) async fn search_anywhere(
         let (ctx, table) = (ctx.clone(), Arc::clone(table));
         async move { searched(&ctx, &table, host, leaf, patience).await }
     };
-    let answered = peer::send(ctx, table, &partitions, Need::Index, ask).await?;
+    let answered = peer::send(ctx, table, &partitions, Need::Index, SEARCH, ask).await?;
     let (answers, missing) = peer::some(answered)?;
     let mut took_ms: f64 = 0.0;
     let (mut leaves, mut coverages) = (Vec::new(), Vec::new());
@@ -186,7 +186,7 @@ async fn statistics_anywhere(
             }
         }
     };
-    let answered = peer::send(ctx, table, partitions, Need::Index, request_of).await?;
+    let answered = peer::send(ctx, table, partitions, Need::Index, STATISTICS, request_of).await?;
     let mut sum = Statistics::default();
     answered.answers.iter().for_each(|a| sum.add(&a.answer));
     Ok(sum)

@@ -3,23 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::context::{At, BodyParams, Context};
 use super::freshness::Freshness;
+use super::negotiate::Form;
 use super::openapi::Problems;
 use super::params::Params;
 use super::position::{Coverage, Positions};
 use super::problem::{Problem, Reason};
 use super::records::Written;
 use super::scatter::{self, Found, Searched};
+use super::words::{Counted, Partial, Stale};
 use crate::config::ApiSettings;
 use crate::query::facets::{DEFAULT_SIZE, FacetRequest, TopValues};
 use crate::query::{
-    Count, Hit, MOST_EXPLAINED, MOST_SORT_KEYS, SearchAnswer, SearchRequest, SortKey, Stop, Table, aggs, cursor,
+    AggPartial, Count, Hit, MOST_EXPLAINED, MOST_SORT_KEYS, SearchAnswer, SearchRequest, SortKey, Stop, Table, aggs,
+    cursor,
 };
 use crate::record::{Shown, Value};
 
@@ -52,6 +56,7 @@ pub(crate) struct SearchQuery {
     /// `true`: the first 10 hits say why they have their score (default `false`).
     explain: Option<bool>,
     /// `exact` (default): count all matches; `none`: do not, which is cheaper.
+    #[param(inline, value_type = Option<Counted>)]
     count: Option<String>,
     /// Fields whose values are counted over all matches, separated by commas, each with how many values to show behind a colon
     /// (default 10, at most `api.max_buckets`). They need `facet = true` in the configuration.
@@ -61,6 +66,7 @@ pub(crate) struct SearchQuery {
     #[param(example = r#"{"prices":{"histogram":{"field":"price","interval":10}}}"#)]
     aggs: Option<String>,
     /// `allow` (default): answer without the partitions that are elsewhere, and name them; `refuse`: answer 503.
+    #[param(inline, value_type = Option<Partial>)]
     partial: Option<String>,
     /// Wait until these events are visible to search: `topic:partition:offset[,…]`.
     at_least: Option<String>,
@@ -68,6 +74,7 @@ pub(crate) struct SearchQuery {
     timeout: Option<String>,
     /// `refuse` (default): answer 503 when partitions are not running or behind by more than `api.max_lag`; `allow`: answer
     /// with what is there.
+    #[param(inline, value_type = Option<Stale>)]
     stale: Option<String>,
 }
 
@@ -97,6 +104,7 @@ pub(crate) struct SearchBody {
     /// `true`: the first 10 hits say why they have their score (default `false`).
     explain: Option<bool>,
     /// `exact` (default) or `none`.
+    #[schema(inline, value_type = Option<Counted>)]
     count: Option<String>,
     /// Fields whose values are counted over all matches, each with how many values to show behind a colon (default 10, at most
     /// `api.max_buckets`). They need `facet = true` in the configuration.
@@ -108,12 +116,14 @@ pub(crate) struct SearchBody {
     #[schema(value_type = Option<Object>, example = json!({"brands": {"terms": {"field": "brand"}, "aggs": {"price": {"avg": {"field": "price"}}}}}))]
     aggs: Option<serde_json::Value>,
     /// `allow` (default) or `refuse` an answer without partitions that are elsewhere.
+    #[schema(inline, value_type = Option<Partial>)]
     partial: Option<String>,
     /// Wait until these events are visible to search: `topic:partition:offset` each.
     at_least: Option<Vec<String>>,
     /// How long to wait for `at_least` (default 1 s).
     timeout: Option<String>,
     /// `refuse` (default) or `allow` data that is stale.
+    #[schema(inline, value_type = Option<Stale>)]
     stale: Option<String>,
 }
 
@@ -164,7 +174,7 @@ pub(crate) struct FacetDto {
 #[schema(as = FacetValue)]
 pub(crate) struct FacetValueDto {
     /// The value, as records show it.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     value: Value,
     /// Records that match and have it.
     count: u64,
@@ -192,38 +202,44 @@ pub(crate) struct HitDto {
 
 /// Searches a table
 ///
-/// with parameters in the URL.
+/// with parameters in the URL. As `application/x-ndjson`: a hit a line, then a line with the rest in `summary`.
 #[utoipa::path(
     get, path = "/v1/tables/{table}/search", tag = "search",
     params(("table" = String, Path, description = "Name of the table"), SearchQuery),
-    responses((status = 200, body = SearchResponse), Problems)
+    responses((status = 200, content((SearchResponse = "application/json"), (String = "application/x-ndjson"))), Problems)
 )]
 pub(crate) async fn by_url(
     State(ctx): State<Context>,
     At(name): At<String>,
+    headers: HeaderMap,
     params: Params,
-) -> Result<Json<SearchResponse>, Problem> {
-    answer(&ctx, &name, params).await
+) -> Result<Response, Problem> {
+    written(&headers, answer(&ctx, &name, params).await?)
 }
 
 /// Searches a table
 ///
-/// with parameters in a JSON body. They have the same names as in the URL, and may stand there too.
+/// with parameters in a JSON body, answered as with those in the URL. They have the same names as in the URL, and may stand there too.
 #[utoipa::path(
     post, path = "/v1/tables/{table}/search", tag = "search",
     params(("table" = String, Path, description = "Name of the table")),
-    request_body = SearchBody,
-    responses((status = 200, body = SearchResponse), Problems)
+    request_body = Option<SearchBody>,
+    responses((status = 200, content((SearchResponse = "application/json"), (String = "application/x-ndjson"))), Problems)
 )]
 pub(crate) async fn by_body(
     State(ctx): State<Context>,
     At(name): At<String>,
+    headers: HeaderMap,
     BodyParams(params): BodyParams,
-) -> Result<Json<SearchResponse>, Problem> {
-    answer(&ctx, &name, params).await
+) -> Result<Response, Problem> {
+    written(&headers, answer(&ctx, &name, params).await?)
 }
 
-async fn answer(ctx: &Context, name: &str, mut params: Params) -> Result<Json<SearchResponse>, Problem> {
+fn written(headers: &HeaderMap, answer: SearchResponse) -> Result<Response, Problem> {
+    Form::of(headers).write(answer, "hits", |answer| std::mem::take(&mut answer.hits))
+}
+
+async fn answer(ctx: &Context, name: &str, mut params: Params) -> Result<SearchResponse, Problem> {
     let table = ctx.table(name)?;
     let api = &ctx.state.settings.api;
     let (mut request, partial) = search_params(&mut params, api)?;
@@ -237,30 +253,47 @@ async fn answer(ctx: &Context, name: &str, mut params: Params) -> Result<Json<Se
     params.finish()?;
     freshness.check(&table)?;
     let (facets, asked) = (request.facets.clone(), request.aggs.clone());
-    let mut found = if ctx.state.cluster.members().is_alone() {
-        alone(ctx, &table, request, &freshness, partial).await?
-    } else {
-        scatter::search_anywhere(ctx, &table, request, freshness).await?
-    };
-    // Each instance has explained its first ones.
-    found.answer.hits.iter_mut().skip(MOST_EXPLAINED).for_each(|hit| hit.explain = None);
+    let mut found = run(ctx, &table, request, freshness, partial).await?;
     let next = next_page(&found.answer, limit, identity);
-    let fields = Arc::clone(&table.index.view().fields);
-    let max_buckets = api.max_buckets;
-    let aggs = match asked.zip(found.answer.aggs.take()) {
-        Some((request, partial)) => {
-            let finish = move || Ok(aggs::finish(&fields, &request, partial, max_buckets)?);
-            Some(ctx.searches.run(finish).await?)
-        }
-        None => None,
-    };
+    let aggs = finish_aggs(ctx, &table, asked, found.answer.aggs.take()).await?;
     let tops = std::mem::take(&mut found.answer.facets).into_iter().zip(facets);
     let facets = tops.map(|(facet, asked)| (asked.field, facet_dto(facet.top(asked.size)))).collect();
-    let response = SearchResponse { cursor: next, facets, aggs, ..respond(found) };
-    if !partial && !response.missing_partitions.is_empty() {
-        return Err(elsewhere(&response.missing_partitions));
+    Ok(SearchResponse { cursor: next, facets, aggs, ..respond(found) })
+}
+
+/// Searches all partitions, wherever they are; refuses an answer without some of them unless `partial`.
+pub(super) async fn run(
+    ctx: &Context,
+    table: &Arc<Table>,
+    request: SearchRequest,
+    freshness: Freshness,
+    partial: bool,
+) -> Result<Found, Problem> {
+    let mut found = if ctx.state.cluster.members().is_alone() {
+        alone(ctx, table, request, &freshness, partial).await?
+    } else {
+        scatter::search_anywhere(ctx, table, request, freshness).await?
+    };
+    if !partial && !found.answer.missing_partitions.is_empty() {
+        return Err(elsewhere(&found.answer.missing_partitions));
     }
-    Ok(Json(response))
+    // Each instance has explained its first ones.
+    found.answer.hits.iter_mut().skip(MOST_EXPLAINED).for_each(|hit| hit.explain = None);
+    Ok(found)
+}
+
+/// The result of aggregations, of what all instances contributed to them.
+pub(super) async fn finish_aggs(
+    ctx: &Context,
+    table: &Table,
+    request: Option<serde_json::Value>,
+    partial: Option<AggPartial>,
+) -> Result<Option<serde_json::Value>, Problem> {
+    let Some((request, partial)) = request.zip(partial) else { return Ok(None) };
+    let fields = Arc::clone(&table.index.view().fields);
+    let max_buckets = ctx.state.settings.api.max_buckets;
+    let finish = move || Ok(aggs::finish(&fields, &request, partial, max_buckets)?);
+    ctx.searches.run(finish).await.map(Some)
 }
 
 /// Stops a search when it is dropped.
@@ -307,7 +340,6 @@ fn search_params(params: &mut Params, api: &ApiSettings) -> Result<(SearchReques
         filter: params.list("filter")?.unwrap_or_default(),
         sort: sort_keys(params.commas("sort")?.unwrap_or_default())?,
         limit: params.integer("limit", 1..=api.max_hits)?.unwrap_or_else(|| DEFAULT_LIMIT.min(api.max_hits)),
-        after: None,
         fields: params.commas("fields")?,
         count: params.choice("count", &[("exact", Count::Exact), ("none", Count::None)])?.unwrap_or_default(),
         highlight: params.commas("highlight")?.unwrap_or_default(),
@@ -315,10 +347,7 @@ fn search_params(params: &mut Params, api: &ApiSettings) -> Result<(SearchReques
         facets: facet_requests(params.commas("facets")?.unwrap_or_default(), api.max_buckets)?,
         aggs: params.json("aggs")?,
         max_buckets: api.max_buckets,
-        partitions: None,
-        statistics: None,
-        stale: false,
-        stop: Stop::default(),
+        ..SearchRequest::default()
     };
     let partial = params.choice("partial", &[("allow", true), ("refuse", false)])?.unwrap_or(true);
     Ok((request, partial))
@@ -357,7 +386,7 @@ fn sort_keys(words: Vec<String>) -> Result<Vec<SortKey>, Problem> {
         if field.is_empty() || !seen.insert(field.to_owned()) {
             return Err(Problem::parameter("sort", format_args!("found `{word}`"), expected));
         }
-        keys.push(SortKey { field: field.to_owned(), descending });
+        keys.push(SortKey { field: field.to_owned(), descending, missing_first: false });
     }
     Ok(keys)
 }
@@ -428,7 +457,7 @@ mod tests {
         let query = "q=a&filter=x:1,2&filter=y:3&sort=-price,_key&limit=5&fields=a,b&count=none&partial=refuse";
         let (request, partial) = parse(query).unwrap();
         assert_eq!(request.filter, ["x:1,2", "y:3"]);
-        let key = |field: &str, descending| SortKey { field: field.to_owned(), descending };
+        let key = |field: &str, descending| SortKey { field: field.to_owned(), descending, missing_first: false };
         assert_eq!(request.sort, [key("price", true), key("_key", false)]);
         assert_eq!((request.limit, request.count, partial), (5, Count::None, false));
         assert_eq!(request.fields.unwrap(), ["a", "b"]);

@@ -1,10 +1,12 @@
 //! An API without tables over a broker that does nothing, for tests of everything around the handlers.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use utoipa::PartialSchema;
 use utoipa::openapi::{RefOr, Schema};
 
@@ -15,8 +17,10 @@ use crate::broker::{
 };
 use crate::cluster::Cluster;
 use crate::config::*;
+use crate::index::TableIndex;
 use crate::metrics::Metrics;
 use crate::quarantine::Replayer;
+use crate::query::Table;
 use crate::{Error, Kind, Result};
 
 /// Settings with the defaults of the reference.
@@ -75,6 +79,10 @@ pub(crate) fn settings() -> Settings {
             max_buckets: 1000,
             ingest: true,
             max_lag: seconds(10),
+            cors: Vec::new(),
+            max_streams: 2,
+            stream_buffer: 1 << 20,
+            max_live_matches: 1000,
             search_threads: 2,
         },
         schema_registry: None,
@@ -85,16 +93,16 @@ pub(crate) fn settings() -> Settings {
 
 /// A state without tables.
 pub(crate) fn state(settings: Settings) -> ApiState {
-    let settings = Arc::new(settings);
+    let (settings, metrics) = (Arc::new(settings), Metrics::new());
     ApiState {
         memory: Arc::new(MemoryPlan::share(settings.memory_budget, 1, 1)),
-        cluster: Cluster::new(&settings),
-        replayer: Arc::new(Replayer::new(settings.clone(), Arc::new(NoBroker), 1)),
+        cluster: Cluster::new(&settings, metrics.clone()),
+        replayer: Arc::new(Replayer::new(settings.clone(), Arc::<NoBroker>::default(), 1)),
         settings,
         tables: Arc::default(),
-        broker: Arc::new(NoBroker),
-        appender: Arc::new(NoBroker),
-        metrics: Metrics::new(),
+        broker: Arc::<NoBroker>::default(),
+        appender: Arc::<NoBroker>::default(),
+        metrics,
         health: Arc::default(),
     }
 }
@@ -107,8 +115,18 @@ pub(crate) fn members<T: PartialSchema>() -> Vec<String> {
     }
 }
 
-#[derive(Debug)]
-struct NoBroker;
+/// A table of the tests of the index, without tasks; its index is in this folder.
+pub(crate) fn table(dir: &Path) -> Arc<Table> {
+    let def = Arc::new(crate::index::testing::def());
+    let options = crate::index::testing::options(dir);
+    let metrics = Arc::clone(&options.metrics);
+    let (index, _) = TableIndex::open(Arc::clone(&def), options).unwrap();
+    Arc::new(Table { def, partitions: 1, repartition: None, index, tasks: ArcSwap::default(), metrics })
+}
+
+/// A broker that is away. Whoever asks it for watermarks hears so when nobody holds the lock.
+#[derive(Debug, Default)]
+pub(crate) struct NoBroker(pub(crate) Arc<Mutex<()>>);
 
 fn nothing<T>() -> Result<T> {
     Err(Error::new(Kind::BrokerAway, "there is no broker in this test"))
@@ -128,6 +146,7 @@ impl Broker for NoBroker {
         nothing()
     }
     fn watermarks(&self, _tp: &TopicPartition) -> Result<Watermarks> {
+        drop(self.0.lock());
         nothing()
     }
     fn committed(&self, _group: &str, _partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, Offset)>> {

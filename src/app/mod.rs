@@ -231,7 +231,7 @@ pub fn start(settings: Settings, options: StartOptions) -> Result<Running> {
             parts.topics.quarantine_partitions,
         )),
         metrics: parts.metrics.clone(),
-        cluster: Cluster::new(&parts.settings),
+        cluster: Cluster::new(&parts.settings, parts.metrics.clone()),
         health: parts.health.clone(),
     };
     // Before the group is joined: what is going on can be asked from the first moment.

@@ -155,7 +155,7 @@ fn changelog(
             "the sources of table {:?} have {partitions} partitions, its changelog {} has {}: the keys of stored records live elsewhere now",
             def.name, spec.name, info.partitions
         ))
-        .advise("a changed number of partitions needs a new application name (everything is read again), or the old number"));
+        .advise("a changed number of partitions needs the old number again, or a new application name (everything is read again) and repartition = true for the table, since the events of before stand in partitions of before"));
     }
     if info.compacted == Some(false) {
         return Err(Error::refused(format!(

@@ -1,10 +1,13 @@
 //! What can be said on the command line.
 
+mod asking;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::asking::{CompletionsArgs, GetArgs, ManArgs, Output, SearchArgs, ServerArgs, StatusArgs, TailArgs};
 use crate::app::OnStop;
 use crate::config::{self, Settings};
 use crate::telemetry::LogFormat;
@@ -21,10 +24,13 @@ use crate::telemetry::LogFormat;
         keld demo                                   a whole pipeline with sample data, nothing to install\n  \
         keld check --config shop.toml               is the configuration right, and what does it need?\n  \
         keld run --config shop.toml                 run it; then open http://127.0.0.1:7070\n  \
+        keld get products sku-1                     the record of a key, from a running instance\n  \
+        keld search products walnut --sort=-price   what matches; keld tail follows it\n  \
         keld run --set broker.kind=kafka --set broker.bootstrap_servers=127.0.0.1:9092\n  \
         KELD_MEMORY__BUDGET=4GiB keld run           every setting is also a variable\n\n\
         A setting is taken from --set, else from its variable KELD_<SECTION>__<KEY>, else from the file, else its default.\n\
-        config/keld.toml explains every setting. A failed command ends with a line `keld: error: …` and a code above 0.",
+        config/keld.toml explains every setting. A failed command ends with a line `keld: error: …` and a code above 0: 1, or 2 if the command line cannot be read; 3 says\n\
+        that something which was asked for is not there (keld get, keld status).",
     arg_required_else_help = true,
     disable_help_subcommand = true
 )]
@@ -46,12 +52,26 @@ pub enum Command {
     Demo(DemoArgs),
     /// Check a configuration and say what it needs; changes nothing
     Check(CheckArgs),
+    /// Show records by their keys
+    Get(GetArgs),
+    /// Search a table
+    Search(SearchArgs),
+    /// Follow the changes of a table, or of what matches a query
+    Tail(TailArgs),
+    /// Show instances, tasks and how far behind they are
+    Status(StatusArgs),
     /// Send the events of a file to a topic
     Ingest(IngestArgs),
-    /// Compare store, changelog and index of a stopped instance; changes nothing
+    /// Compare store, changelog and index of a stopped instance, and repair what differs if told to
     Verify(VerifyArgs),
+    /// Ask a running instance whether it is well; the exit code is the answer
+    Health(HealthArgs),
     /// List, show and replay events that a running instance refused
     Quarantine(QuarantineArgs),
+    /// Write the completions of a shell to standard output
+    Completions(CompletionsArgs),
+    /// Write a manual page to standard output
+    Man(ManArgs),
 }
 
 /// Logging, for every command.
@@ -194,7 +214,11 @@ impl IngestArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     keld verify --config shop.toml\n  \
-    keld verify --config shop.toml --table products --json")]
+    keld verify --config shop.toml --table products --json\n  \
+    keld verify --config shop.toml --repair             says what it would do, and asks\n  \
+    keld verify --config shop.toml --repair --yes       for scripts\n\n\
+    What is true is the changelog: --repair deletes a store that differs from it and reads it anew, and makes the documents of \
+    an index anew that differs from its store. Then all is compared again. The exit code is 0 if nothing differs (any more).")]
 pub struct VerifyArgs {
     /// Configuration.
     #[command(flatten)]
@@ -202,9 +226,38 @@ pub struct VerifyArgs {
     /// Only this table
     #[arg(long, value_name = "TABLE")]
     pub table: Option<String>,
+    /// Only these partitions
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub partition: Vec<u32>,
+    /// Build anew what differs from what is true, and compare again
+    #[arg(long)]
+    pub repair: bool,
+    /// Repair without asking
+    #[arg(long, requires = "repair")]
+    pub yes: bool,
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `keld health`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    keld health                                 does the instance of this configuration answer?\n  \
+    keld health --ready --url http://127.0.0.1:7071")]
+pub struct HealthArgs {
+    /// Whether it should get traffic, rather than whether it answers at all
+    #[arg(long)]
+    pub ready: bool,
+    /// Address of the instance; by default, the port of instance.listen on this machine
+    #[arg(long, env = "KELD_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// How long it may take to answer
+    #[arg(long, default_value = "2s", value_name = "SPAN", value_parser = humantime::parse_duration)]
+    pub timeout: std::time::Duration,
+    /// Configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// `keld quarantine`

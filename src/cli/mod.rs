@@ -2,18 +2,27 @@
 
 pub mod args;
 pub mod check;
+mod client;
+pub mod completions;
 pub mod demo;
+pub mod get;
+pub mod health;
 pub mod ingest;
 pub mod quarantine;
 pub mod run;
+pub mod search;
+mod show;
 pub mod signals;
+pub mod status;
 pub mod style;
+pub mod tail;
 pub mod verify;
 
 use std::process::ExitCode;
 
 pub use args::{
-    CheckArgs, Cli, Command, ConfigArgs, DemoArgs, IngestArgs, LogArgs, QuarantineArgs, RunArgs, VerifyArgs,
+    CheckArgs, Cli, Command, CompletionsArgs, ConfigArgs, DemoArgs, GetArgs, HealthArgs, IngestArgs, LogArgs, ManArgs,
+    Output, QuarantineArgs, RunArgs, SearchArgs, ServerArgs, StatusArgs, TailArgs, VerifyArgs,
 };
 use clap::Parser;
 
@@ -21,6 +30,8 @@ use crate::{Error, Result, telemetry};
 
 /// Exit code of a command line that cannot be read.
 const USAGE: u8 = 2;
+/// Exit code where something that was asked for is not there.
+const ABSENT: u8 = 3;
 
 /// Parses the command line, starts logging, runs the command. A failed process exits non-zero, and the last line on
 /// stderr says why: `keld: error: …`.
@@ -42,8 +53,15 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Get(args) => get::run(&args),
+        Command::Search(args) => search::run(&args),
+        Command::Tail(args) => tail::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Completions(args) => completions::shell(&args),
+        Command::Man(args) => completions::manual(&args),
         Command::Ingest(args) => ingest::run(&args),
         Command::Verify(args) => verify::run(args),
+        Command::Health(args) => health::run(&args),
         Command::Quarantine(args) => quarantine::run(&args),
     }
 }

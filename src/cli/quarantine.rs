@@ -1,15 +1,14 @@
 //! `keld quarantine`: what a running instance refused, and another go for it. Talks HTTP, so it works from anywhere.
 
-mod client;
 mod show;
 
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use self::client::Client;
 use self::show::Show;
 use super::args::{QuarantineArgs, QuarantineCommand, QuarantineFilter, QuarantineListArgs, QuarantineReplayArgs};
+use super::client::{self, Client};
 use crate::{Error, Result, clock};
 
 /// Entries asked for at a time.

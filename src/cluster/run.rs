@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,6 +15,7 @@ use super::state::{Heard, State};
 use super::{Client, Heartbeat, Members};
 use crate::broker::Broker;
 use crate::config::Settings;
+use crate::metrics::{Metrics, PeerLabel};
 
 /// Path that answers heartbeats.
 pub const HEARTBEAT: &str = "/v1/peer/heartbeat";
@@ -48,11 +50,16 @@ pub struct Cluster {
     misses: u32,
     /// Addresses from the configuration.
     peers: BTreeSet<String>,
+    /// The group was asked for its members, with whatever success.
+    group_asked: AtomicBool,
+    /// What it told then is taken up.
+    looked: AtomicBool,
+    metrics: Arc<Metrics>,
 }
 
 impl Cluster {
     /// Knows nobody until [`Cluster::start`].
-    pub fn new(settings: &Settings) -> Arc<Self> {
+    pub fn new(settings: &Settings, metrics: Arc<Metrics>) -> Arc<Self> {
         let identity = Identity {
             application: settings.application.clone(),
             instance: settings.instance.id.clone(),
@@ -68,6 +75,9 @@ impl Cluster {
             peers: settings.cluster.peers.iter().cloned().collect(),
             every,
             misses,
+            group_asked: AtomicBool::new(false),
+            looked: AtomicBool::new(false),
+            metrics,
             identity,
         })
     }
@@ -90,6 +100,11 @@ impl Cluster {
     /// Addresses of the other instances that answer.
     pub fn alive(&self) -> Vec<String> {
         self.members.load().others().iter().filter(|m| m.alive).map(|m| m.url.to_string()).collect()
+    }
+
+    /// Whether the others have been looked for: the group was asked for them once, and each of them for a heartbeat.
+    pub fn has_looked(&self) -> bool {
+        self.looked.load(Ordering::Acquire) && self.state.lock().all_asked()
     }
 
     /// Begins to look for others, on this runtime, until it ends.
@@ -120,6 +135,7 @@ impl Cluster {
                 // The runtime ends.
                 Err(_) => return,
             }
+            self.group_asked.store(true, Ordering::Release);
         }
     }
 
@@ -129,9 +145,11 @@ impl Cluster {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            let asked = self.group_asked.load(Ordering::Acquire);
             let all: BTreeSet<String> = named.lock().iter().chain(&self.peers).cloned().collect();
             let new = self.state.lock().name(&all);
             self.publish();
+            self.looked.fetch_or(asked, Ordering::AcqRel);
             for url in new {
                 tokio::spawn(Arc::clone(&self).attend(url));
             }
@@ -178,6 +196,8 @@ impl Cluster {
     }
 
     fn missed(&self, url: &str, heartbeats: u32, why: &str) {
+        let label = PeerLabel { peer: url.to_owned() };
+        self.metrics.cluster.heartbeats_missed.get_or_create(&label).inc_by(heartbeats.max(1).into());
         if self.state.lock().missed(url, heartbeats, why) {
             tracing::warn!(url, why, "an instance does not answer any more");
         }

@@ -134,6 +134,11 @@ impl State {
         peer.said.is_some() && peer.missed < self.misses && peer.foreign.is_none()
     }
 
+    /// Whether every address that is known has answered, or failed to, at least once.
+    pub fn all_asked(&self) -> bool {
+        self.peers.values().all(|p| p.said.is_some() || p.missed > 0)
+    }
+
     /// Addresses of the other instances that answer.
     pub fn alive(&self) -> Vec<String> {
         self.peers.iter().filter(|(_, p)| self.is_alive(p)).map(|(url, _)| url.clone()).collect()

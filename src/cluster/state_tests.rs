@@ -54,6 +54,17 @@ fn addresses_are_told_once_and_never_our_own() {
 }
 
 #[test]
+fn all_are_asked_when_each_has_answered_or_missed_a_heartbeat() {
+    let mut state = state();
+    assert!(state.all_asked(), "there is nobody");
+    state.name(&urls(&[A, B]));
+    state.heard(A, beat("keld-1", "i1", &[0]));
+    assert!(!state.all_asked(), "one was not");
+    state.missed(B, 1, "gone");
+    assert!(state.all_asked());
+}
+
+#[test]
 fn three_misses_in_a_row_make_an_instance_dead_and_an_answer_makes_it_live_again() {
     let mut state = state();
     state.name(&urls(&[A]));

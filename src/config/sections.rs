@@ -205,7 +205,7 @@ fn processing(s: Section<'_>) -> ProcessingSettings {
 
 fn index(s: Section<'_>) -> IndexSettings {
     let index = IndexSettings {
-        interval: s.or("interval", millis(20), duration(millis(1)..=seconds(60))),
+        interval: s.or("interval", millis(5), duration(millis(1)..=seconds(60))),
         catch_up_interval: s.or("catch_up_interval", seconds(5), duration(millis(1)..=seconds(600))),
         commit_interval: s.or("commit_interval", seconds(1), duration(millis(10)..=seconds(60))),
         sync_interval: s.or("sync_interval", seconds(60), duration(seconds(1)..=DAY)),
@@ -243,10 +243,34 @@ fn api(s: Section<'_>) -> ApiSettings {
         max_buckets: s.or("max_buckets", 10_000, whole(1..=1_000_000)),
         ingest: s.or("ingest", true, switch),
         max_lag: s.or("max_lag", seconds(10), duration(millis(1)..=DAY * 365)),
+        cors: s.or("cors", Vec::new(), origins),
+        max_streams: s.or("max_streams", 256, whole(1..=65_536)),
+        stream_buffer: s.or("stream_buffer", 8 * MIB, size(64 * KIB..=GIB)),
+        max_live_matches: s.or("max_live_matches", 1_000_000, whole(1..=1_000_000_000)),
         search_threads: s.or("search_threads", cores(), or_auto(cores(), whole(1..=1024))),
     };
     s.finish();
     api
+}
+
+/// Origins of pages: a list, or separated by commas; empty where there are none.
+fn origins(node: &Node) -> Parsed<Vec<String>> {
+    let one = |node: &Node| {
+        let found = text(node)?;
+        let host = found.strip_prefix("http://").or_else(|| found.strip_prefix("https://"));
+        match host {
+            Some(host) if !host.is_empty() && !host.contains(['/', ' ', '?', '#', '*', '@']) => Ok(found),
+            None if found == "*" => Ok(found),
+            _ => Err(format!("{found:?} is no origin (write one such as \"https://shop.internal\", or \"*\" for all)")),
+        }
+    };
+    let word = |text: &str| one(&Node { data: Data::Text(text.trim().to_owned()), ..node.clone() });
+    match &node.data {
+        Data::List(nodes) => nodes.iter().map(one).collect(),
+        Data::Text(t) | Data::Loose(t) if t.is_empty() => Ok(Vec::new()),
+        Data::Text(t) | Data::Loose(t) => t.split(',').map(word).collect(),
+        _ => Err(format!("expected a list of origins, found {}", node.describe())),
+    }
 }
 
 fn registry(s: &Section<'_>) -> Option<RegistrySettings> {

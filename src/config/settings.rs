@@ -158,7 +158,7 @@ pub struct ProcessingSettings {
 /// `[index]`
 #[derive(Clone, Debug)]
 pub struct IndexSettings {
-    /// Least time between two moments at which changes become searchable, when caught up (default 20 ms).
+    /// Least time between two moments at which changes become searchable, when caught up (default 5 ms).
     pub interval: Duration,
     /// The most while input waits (default 5 s): half the lag, and cheaper catch-up.
     pub catch_up_interval: Duration,
@@ -200,6 +200,14 @@ pub struct ApiSettings {
     pub ingest: bool,
     /// Reads are refused as too stale beyond this lag unless `stale=allow` (default 10 s).
     pub max_lag: Duration,
+    /// Origins whose pages may read answers in a browser; `*`: all (default none).
+    pub cors: Vec<String>,
+    /// Streams of changes open at a time; more are answered 429 (default 256).
+    pub max_streams: usize,
+    /// Newest changes of a table that are held for its streams (default 8 MiB): who falls further behind is cut.
+    pub stream_buffer: u64,
+    /// Records that all live queries may match together (default 1,000,000).
+    pub max_live_matches: usize,
     /// Threads of the search pool (default: cores, at least 1).
     pub search_threads: usize,
 }

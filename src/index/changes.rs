@@ -1,6 +1,6 @@
 //! Changes that wait, one a key: the last one counts, the first says whether a document may be there.
 
-use std::collections::hash_map::{Entry, IntoValues, Keys};
+use std::collections::hash_map::{Entry, Keys};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -45,7 +45,7 @@ impl Changes {
             *self = later;
             return 0;
         }
-        later.into_iter().map(|c| self.put(c.partition, c.change)).sum()
+        later.by_key.into_values().map(|c| self.put(c.partition, c.change)).sum()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -66,16 +66,14 @@ impl Changes {
         self.by_key.values()
     }
 
+    /// By key, ascending.
+    pub(super) fn in_order(self) -> Vec<Changed> {
+        let mut all: Vec<Changed> = self.by_key.into_values().collect();
+        all.sort_unstable_by(|a, b| a.change.key.cmp(&b.change.key));
+        all
+    }
+
     pub(super) fn keys(&self) -> Keys<'_, Arc<[u8]>, Changed> {
         self.by_key.keys()
-    }
-}
-
-impl IntoIterator for Changes {
-    type Item = Changed;
-    type IntoIter = IntoValues<Arc<[u8]>, Changed>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.by_key.into_values()
     }
 }

@@ -1,6 +1,6 @@
 //! The first documents of a search in a total order: sort keys, then the key of the record.
 //!
-//! Missing values come last in both directions. A field with several values is sorted by its smallest (ascending) or
+//! Missing values come last in both directions, unless a sort key has them first. A field with several values is sorted by its smallest (ascending) or
 //! its largest (descending). Equal documents are ordered by key, so that the order never depends on segments.
 
 use std::cmp::Ordering as Cmp;
@@ -13,33 +13,13 @@ use tantivy::query::Weight;
 use tantivy::{DocId, Score, SegmentReader};
 
 use super::after::After;
+use super::equals::{self, KnownRuns};
+use super::order::{Ordering, Sort, SortBy};
 use super::place::{Place, Rank, oriented, score_bits};
 use super::schema::{KEY, PARTITION};
 use super::stop::Stop;
 use super::view::strings;
 use crate::record::FieldType;
-
-/// One sort key, resolved.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sort {
-    /// What is compared.
-    pub by: SortBy,
-    /// Largest first.
-    pub descending: bool,
-}
-
-/// What a sort key compares.
-#[derive(Clone, Debug, PartialEq)]
-pub enum SortBy {
-    /// The score.
-    Score,
-    /// A column of the index: its name and type.
-    Column(String, FieldType),
-}
-
-/// Sort keys in order of weight; the key of the record decides what they leave open.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Ordering(pub Vec<Sort>);
 
 /// One document that matches.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,9 +51,9 @@ pub(super) struct Top {
     pub(super) after: Option<Place>,
     pub(super) limit: usize,
     pub(super) count: bool,
-    /// Whether matches are counted apart. Where the library passes over documents that cannot be among the first, as for one
-    /// term, that and counting without scores take less than scoring every match.
-    pub(super) count_apart: bool,
+    /// Where the query is one term: the runs of segments. The library passes over documents that cannot be among the first there; that
+    /// and counting without scores take less than scoring every match.
+    pub(super) one_term: Option<KnownRuns>,
     pub(super) stop: Stop,
 }
 
@@ -84,12 +64,40 @@ impl Top {
 
     /// Whether documents below a score may be passed over unseen.
     fn may_prune(&self) -> bool {
-        let best_first = Sort { by: SortBy::Score, descending: true };
-        (!self.count || self.count_apart) && self.limit > 0 && self.order.0.first() == Some(&best_first)
+        let best_first = self.order.0.first().is_some_and(|s| s.by == SortBy::Score && s.descending);
+        (!self.count || self.one_term.is_some()) && self.limit > 0 && best_first
+    }
+
+    /// What knows the runs of segments, where these help: only the score counts, and the first page is asked for.
+    fn runs(&self) -> Option<&KnownRuns> {
+        self.one_term.as_ref().filter(|_| self.after.is_none() && self.order.0.len() == 1)
+    }
+
+    /// Hands over what can be among the first.
+    fn prune(
+        &self,
+        weight: &dyn Weight,
+        segment: &SegmentReader,
+        lives: &dyn Fn(DocId) -> bool,
+        found: &mut Found<'_>,
+    ) -> tantivy::Result<()> {
+        if let Some(runs) = self.runs()
+            && let Some(documents) = equals::candidates(weight, segment, runs, self.limit, lives)?
+        {
+            documents.into_iter().for_each(|(doc, score)| found.collect(doc, score));
+            return Ok(());
+        }
+        weight.for_each_pruning(Score::MIN, segment, &mut |doc, score| {
+            if lives(doc) {
+                found.collect(doc, score);
+            }
+            found.threshold()
+        })
     }
 }
 
-/// Place of a document by one sort key within a segment: smaller comes first, missing values last.
+/// Place of a document by one sort key within a segment: smaller comes first. Whether it has no value, or, where those come first,
+/// whether it has one; then the value.
 type Local = (bool, u64);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,23 +142,30 @@ impl Source {
         }
     }
 
-    fn rank(&self, doc: DocId, score: Score, descending: bool) -> Local {
+    fn rank(&self, doc: DocId, score: Score, Way { descending, missing_first }: Way) -> Local {
         let column = match self {
-            Source::Score => return (false, oriented(score_bits(score), descending)),
-            Source::Missing => return (true, 0),
+            Source::Score => return (missing_first, oriented(score_bits(score), descending)),
+            Source::Missing => return (!missing_first, 0),
             Source::Numbers(column) => column,
             Source::Texts(texts) => texts.ords(),
         };
         let mut values = column.values_for_doc(doc);
-        let Some(first) = values.next() else { return (true, 0) };
+        let Some(first) = values.next() else { return (!missing_first, 0) };
         let extreme = if descending { values.fold(first, u64::max) } else { values.fold(first, u64::min) };
-        (false, oriented(extreme, descending))
+        (missing_first, oriented(extreme, descending))
     }
+}
+
+/// The way in which a sort key puts values in order.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    pub(super) descending: bool,
+    pub(super) missing_first: bool,
 }
 
 /// Columns of one segment that decide the order, and that tell what a document is.
 struct Columns {
-    sources: Vec<(Source, bool)>,
+    sources: Vec<(Source, Way)>,
     keys: Option<StrColumn>,
     partitions: Column<u64>,
     scores: bool,
@@ -162,18 +177,34 @@ pub(super) struct Segment {
     columns: Columns,
     limit: usize,
     heap: BinaryHeap<Entry>,
+    bar: Option<Bar>,
     total: u64,
 }
 
+/// What a document must beat to be among the first, where these are all there and only the score counts, best first. All documents
+/// of a frequent word often have the same score, and each is measured against this.
+#[derive(Clone, Copy)]
+struct Bar {
+    score: Score,
+    /// Ordinal of the key.
+    key: u64,
+}
+
 impl Segment {
+    fn is_below_bar(&self, doc: DocId, score: Score) -> bool {
+        self.bar.is_some_and(|bar| {
+            score < bar.score || score.to_bits() == bar.score.to_bits() && self.columns.key_ord(doc) >= bar.key
+        })
+    }
+
     /// Ranks one after the other, giving up as soon as the document is behind the last one kept, or not behind the place where
     /// the search goes on.
     fn entry(&self, doc: DocId, score: Score) -> Option<Entry> {
         let mut last = if self.heap.len() < self.limit { None } else { Some(self.heap.peek()?) };
         let mut after = self.columns.after.as_ref();
         let mut ranks = smallvec::SmallVec::new();
-        for (i, (source, descending)) in self.columns.sources.iter().enumerate() {
-            let rank = source.rank(doc, score, *descending);
+        for (i, (source, way)) in self.columns.sources.iter().enumerate() {
+            let rank = source.rank(doc, score, *way);
             if let Some(held) = last {
                 match rank.cmp(&held.ranks[i]) {
                     Cmp::Greater => return None,
@@ -182,7 +213,7 @@ impl Segment {
                 }
             }
             if let Some(place) = after {
-                match place.compare(i, rank, *descending) {
+                match place.compare(i, rank, *way) {
                     Cmp::Less => return None,
                     Cmp::Greater => after = None,
                     Cmp::Equal => {}
@@ -190,7 +221,7 @@ impl Segment {
             }
             ranks.push(rank);
         }
-        let key = self.columns.keys.as_ref().and_then(|k| k.ords().first(doc)).unwrap_or(u64::MAX);
+        let key = self.columns.key_ord(doc);
         if last.is_some_and(|held| key >= held.key) || after.is_some_and(|place| !place.precedes_key(key)) {
             return None;
         }
@@ -198,10 +229,16 @@ impl Segment {
     }
 
     fn keep(&mut self, doc: DocId, score: Score) {
+        if self.is_below_bar(doc, score) {
+            return;
+        }
         if let Some(entry) = self.entry(doc, score) {
             self.heap.push(entry);
             if self.heap.len() > self.limit {
                 self.heap.pop();
+            }
+            if self.columns.by_score_alone() && self.heap.len() == self.limit {
+                self.bar = self.heap.peek().map(|last| Bar { score: Score::from_bits(last.score), key: last.key });
             }
         }
     }
@@ -216,14 +253,29 @@ impl Segment {
 }
 
 impl Columns {
+    fn by_score_alone(&self) -> bool {
+        matches!(&*self.sources, [(Source::Score, Way { descending: true, .. })])
+    }
+
+    /// Ordinal of a document's key; behind all others where it has none.
+    fn key_ord(&self, doc: DocId) -> u64 {
+        self.keys.as_ref().and_then(|keys| keys.ords().first(doc)).unwrap_or(u64::MAX)
+    }
+
     fn ranks(&self, entry: &Entry) -> io::Result<Vec<Rank>> {
-        let rank = |((missing, local), (source, descending)): (&Local, &(Source, bool))| {
+        let rank = |((behind, local), (source, way)): (&Local, &(Source, Way))| {
             Ok(match source {
-                _ if *missing => Rank::Missing,
+                _ if *behind != way.missing_first => {
+                    if way.missing_first {
+                        Rank::First
+                    } else {
+                        Rank::Missing
+                    }
+                }
                 Source::Texts(texts) => {
-                    let text = term(texts, oriented(*local, *descending))?;
+                    let text = term(texts, oriented(*local, way.descending))?;
                     // Columns of texts hold nothing but UTF-8.
-                    Rank::text(String::from_utf8_lossy(&text).into_owned(), *descending)
+                    Rank::text(String::from_utf8_lossy(&text).into_owned(), way.descending)
                 }
                 _ => Rank::Number(*local),
             })
@@ -337,14 +389,15 @@ impl Collector for Top {
     type Child = Segment;
 
     fn for_segment(&self, _: u32, segment: &SegmentReader) -> tantivy::Result<Segment> {
-        let open = |s: &Sort| Ok((Source::open(segment, &s.by)?, s.descending));
+        let way = |s: &Sort| Way { descending: s.descending, missing_first: s.missing_first };
+        let open = |s: &Sort| Ok((Source::open(segment, &s.by)?, way(s)));
         let sources = self.order.0.iter().map(open).collect::<tantivy::Result<Vec<_>>>()?;
         let keys = strings(segment, KEY)?;
         let texts: Vec<Option<&StrColumn>> = sources.iter().map(|(source, _)| source.texts()).collect();
         let after = self.after.as_ref().map(|place| After::find(place, &texts, keys.as_ref())).transpose()?;
         let partitions = segment.fast_fields().u64(PARTITION)?;
         let columns = Columns { sources, keys, partitions, scores: self.scores(), after };
-        Ok(Segment { columns, limit: self.limit, heap: BinaryHeap::new(), total: 0 })
+        Ok(Segment { columns, limit: self.limit, heap: BinaryHeap::new(), bar: None, total: 0 })
     }
 
     fn requires_scoring(&self) -> bool {
@@ -370,12 +423,7 @@ impl Collector for Top {
         let alive = segment.alive_bitset();
         let lives = |doc| alive.is_none_or(|a| a.is_alive(doc));
         if self.may_prune() {
-            weight.for_each_pruning(Score::MIN, segment, &mut |doc, score| {
-                if lives(doc) {
-                    found.collect(doc, score);
-                }
-                found.threshold()
-            })?;
+            self.prune(weight, segment, &lives, &mut found)?;
             if self.count {
                 found.total = Some(weight.count(segment)?.into());
             }

@@ -200,7 +200,8 @@ impl Worker {
         orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
     }
 
-    /// First the deletes of all keys that may be there, then the documents.
+    /// First the deletes of all keys that may be there, then the documents, in the order of their keys: searches find the first of
+    /// equals by that (`equals`).
     fn write(&mut self, changes: Changes) -> Result<()> {
         let bytes = changes.bytes();
         let old = changes.iter().filter(|c| c.change.existed);
@@ -213,7 +214,7 @@ impl Worker {
             }
         }
         let mut written = 0;
-        for Changed { partition, change } in changes {
+        for Changed { partition, change } in changes.in_order() {
             let mut left_out = |i, why: String| self.note_left_out(i, &change.key, &why);
             if let Some(document) = document::of_change(&self.fields, partition, &change, &mut left_out)? {
                 self.writer.add_document(document).map_err(|e| self.failed(e))?;

@@ -7,7 +7,7 @@ use tantivy::schema::Field;
 use tantivy::snippet::SnippetGenerator;
 use tantivy::tokenizer::TextAnalyzer;
 
-/// Longest piece of a text that is shown, characters.
+/// Longest piece of a text that is shown where nobody asks for more, characters.
 const LONGEST: usize = 160;
 
 /// Finds the words that a search has for one field.
@@ -17,6 +17,8 @@ pub struct Highlighter {
     words: BTreeMap<String, f32>,
     /// Beginnings of words.
     prefixes: Vec<String>,
+    /// Longest piece, characters.
+    length: usize,
 }
 
 impl std::fmt::Debug for Highlighter {
@@ -26,14 +28,20 @@ impl std::fmt::Debug for Highlighter {
 }
 
 impl Highlighter {
-    pub(super) fn new(query: &dyn Query, field: Field, analyzer: TextAnalyzer, prefixes: Vec<String>) -> Self {
+    pub(super) fn new(
+        query: &dyn Query,
+        field: Field,
+        analyzer: TextAnalyzer,
+        prefixes: Vec<String>,
+        length: Option<usize>,
+    ) -> Self {
         let mut words = BTreeMap::new();
         query.query_terms(&mut |term, _| {
             if let Some(text) = term.value().as_str().filter(|_| term.field() == field) {
                 words.insert(text.to_owned(), 1.0);
             }
         });
-        Self { field, analyzer, words, prefixes }
+        Self { field, analyzer, words, prefixes, length: length.unwrap_or(LONGEST) }
     }
 
     /// The best piece of a text, escaped for HTML, with the words in `<em>`; `None` where none is in it.
@@ -46,7 +54,7 @@ impl Highlighter {
                 }
             });
         }
-        let generator = SnippetGenerator::new(words, self.analyzer.clone(), self.field, LONGEST);
+        let generator = SnippetGenerator::new(words, self.analyzer.clone(), self.field, self.length);
         let mut snippet = generator.snippet(text);
         snippet.set_snippet_prefix_postfix("<em>", "</em>");
         (!snippet.is_empty()).then(|| snippet.to_html())

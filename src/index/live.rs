@@ -5,19 +5,18 @@
 
 use tantivy::directory::RamDirectory;
 use tantivy::index::{IndexSettings, Segment};
-use tantivy::indexer::{AddOperation, SegmentWriter, merge_filtered_segments};
+use tantivy::indexer::merge_filtered_segments;
 use tantivy::schema::{Field, Schema};
 use tantivy::tokenizer::TokenizerManager;
 use tantivy::{Index, SegmentReader, TantivyDocument, Term};
 
 use std::sync::Arc;
 
+use super::probe::segment_of;
 use super::slot::Slot;
 
 /// Segments of one size that are merged into one of the next. Fewer: more merging. More: more segments in each search.
 const FAN: usize = 6;
-/// Memory that the writer of a small segment may use, bytes. From 15 MB on it would clear a large table for each segment.
-const WRITER_MEMORY: usize = 300_000;
 
 struct LiveSlot {
     slot: Slot,
@@ -56,23 +55,10 @@ impl Live {
 
     /// Adds documents as one segment.
     pub(super) fn add(&mut self, documents: Vec<TantivyDocument>) -> tantivy::Result<()> {
-        let Ok(count) = u32::try_from(documents.len()) else { return Ok(()) };
-        if count == 0 {
-            return Ok(());
+        match segment_of(&self.schema, &self.settings, &self.tokenizers, documents)? {
+            Some(segment) => self.push(segment, 0),
+            None => Ok(()),
         }
-        // An index of its own for each: one for all would keep the names of all files that ever were.
-        let index = Index::builder()
-            .schema(self.schema.clone())
-            .settings(self.settings.clone())
-            .tokenizers(self.tokenizers.clone())
-            .create_in_ram()?;
-        let segment = index.new_segment();
-        let mut writer = SegmentWriter::for_segment(WRITER_MEMORY, segment.clone())?;
-        for document in documents {
-            writer.add_document(AddOperation { opstamp: 0, document })?;
-        }
-        writer.finalize()?;
-        self.push(segment.with_max_doc(count), 0)
     }
 
     fn push(&mut self, segment: Segment, level: u32) -> tantivy::Result<()> {

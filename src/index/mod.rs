@@ -10,6 +10,7 @@ mod directory;
 mod document;
 mod durable;
 mod engine;
+mod equals;
 mod facets;
 #[cfg(test)]
 mod hammer_tests;
@@ -17,7 +18,9 @@ mod highlight;
 mod live;
 mod mark;
 mod open;
+mod order;
 mod place;
+mod probe;
 mod queue;
 mod schema;
 mod slot;
@@ -41,12 +44,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use collect::{Match, Matches, Ordering, Sort, SortBy};
+pub use collect::{Match, Matches};
 pub use document::{date, of_change as document_of};
 pub use facets::{FacetCounts, FacetValue};
 pub use highlight::Highlighter;
 pub use mark::Mark;
+pub use order::{Ordering, Sort, SortBy};
 pub use place::{Place, Rank};
+pub use probe::{Probe, Probed};
 pub use schema::{Fields, KEY, PARTITION, SCORE, Target};
 pub use statistics::Statistics;
 pub use stop::Stop;
@@ -63,8 +68,9 @@ use queue::{End, Item};
 pub mod syntax {
     pub use tantivy::Term;
     pub use tantivy::query::{
-        AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, EmptyQuery, ExistsQuery, FuzzyTermQuery, Occur,
-        PhrasePrefixQuery, Query, QueryParser, QueryParserError, RangeQuery, TermQuery, TermSetQuery,
+        AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, DisjunctionMaxQuery, EmptyQuery, ExistsQuery,
+        FuzzyTermQuery, Occur, PhrasePrefixQuery, PhraseQuery, Query, QueryParser, QueryParserError, RangeQuery,
+        RegexQuery, TermQuery, TermSetQuery,
     };
     pub use tantivy::query_grammar::{
         Delimiter, UserInputAst, UserInputBound, UserInputLeaf, UserInputLiteral, parse_query, parse_query_lenient,

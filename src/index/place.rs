@@ -6,14 +6,16 @@ use serde::{Deserialize, Serialize};
 use tantivy::DateTime;
 use tantivy::columnar::MonotonicallyMappableToU64;
 
-use super::collect::{Ordering, Sort, SortBy};
+use super::order::{Ordering, Sort, SortBy};
 use super::schema::PARTITION;
 use crate::record::{FieldType, Value};
 
 /// What one sort key says of a document. The smaller one comes first, whichever direction was asked for; missing values come
-/// last.
+/// last, or first where that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Rank {
+    /// The document has no value, and such come first.
+    First,
     /// A number, date, boolean or score, in 64 bits that keep their order.
     Number(u64),
     /// A text, the smallest first.
@@ -41,7 +43,36 @@ impl Place {
     }
 }
 
+impl Place {
+    /// The place of these sort values, as [`Self::values`] gives them, and this key; `None` where they are no such values.
+    pub fn of(order: &Ordering, values: &[serde_json::Value], key: Vec<u8>) -> Option<Self> {
+        let ranks = order.0.iter().zip(values).map(|(sort, value)| Rank::of(sort, value));
+        let ranks: Vec<Rank> = ranks.collect::<Option<_>>()?;
+        (values.len() == order.0.len()).then_some(Self { ranks, key })
+    }
+}
+
 impl Rank {
+    fn of(sort: &Sort, value: &serde_json::Value) -> Option<Self> {
+        if value.is_null() {
+            return Some(if sort.missing_first { Self::First } else { Self::Missing });
+        }
+        let bits = match &sort.by {
+            #[expect(clippy::cast_possible_truncation, reason = "a score has no more digits")]
+            SortBy::Score => score_bits(value.as_f64()? as f32),
+            SortBy::Column(_, FieldType::Text | FieldType::Keyword) => {
+                return Some(Self::text(value.as_str()?.to_owned(), sort.descending));
+            }
+            SortBy::Column(name, FieldType::Integer) if name == PARTITION => value.as_u64()?,
+            SortBy::Column(_, FieldType::Integer) => value.as_i64()?.to_u64(),
+            SortBy::Column(_, FieldType::Float) => value.as_f64()?.to_u64(),
+            SortBy::Column(_, FieldType::Boolean) => u64::from(value.as_bool().or(value.as_i64().map(|n| n != 0))?),
+            SortBy::Column(_, FieldType::Date) => super::document::date(value.as_i64()?).to_u64(),
+            SortBy::Column(_, FieldType::Json) => return None,
+        };
+        Some(Self::Number(oriented(bits, sort.descending)))
+    }
+
     /// A text, seen from the direction asked for.
     pub(super) fn text(text: String, descending: bool) -> Self {
         if descending { Self::Descending(Reverse(text)) } else { Self::Ascending(text) }
@@ -49,7 +80,7 @@ impl Rank {
 
     fn value(&self, sort: &Sort) -> Value {
         let bits = match self {
-            Self::Missing => return Value::Null,
+            Self::First | Self::Missing => return Value::Null,
             Self::Ascending(text) | Self::Descending(Reverse(text)) => return Value::Str(text.as_str().into()),
             Self::Number(rank) => oriented(*rank, sort.descending),
         };
@@ -120,12 +151,15 @@ mod tests {
         ];
         for (kind, bits, value) in kinds {
             for descending in [false, true] {
-                let order = Ordering(vec![Sort { by: SortBy::Column("x".to_owned(), kind), descending }]);
+                let by = SortBy::Column("x".to_owned(), kind);
+                let order = Ordering(vec![Sort { by, descending, missing_first: false }]);
                 let place = Place { ranks: vec![Rank::Number(oriented(bits, descending))], key: Vec::new() };
                 assert_eq!(place.values(&order), std::slice::from_ref(&value), "{kind:?}");
+                let given = [serde_json::to_value(&value).unwrap()];
+                assert_eq!(Place::of(&order, &given, Vec::new()), Some(place), "{kind:?}");
             }
         }
-        let order = Ordering(vec![Sort { by: SortBy::Score, descending: true }; 2]);
+        let order = Ordering(vec![Sort { by: SortBy::Score, descending: true, missing_first: false }; 2]);
         let place =
             Place { ranks: vec![Rank::Number(oriented(score_bits(1.5), true)), Rank::Missing], key: Vec::new() };
         assert_eq!(place.values(&order), [Value::Float(1.5), Value::Null]);

@@ -116,6 +116,11 @@ impl Fields {
 
     /// What a name in a query stands for; `None` if nothing is searched under it.
     pub fn resolve(&self, name: &str) -> Option<Target> {
+        if name.contains('\0') {
+            // The index ends paths by it: columns of such members are left out, and a term with it in its path makes the parser of
+            // queries panic (Tantivy 0.27, `json_utils.rs:263`).
+            return None;
+        }
         if let Some(i) = self.all.iter().position(|f| f.name == name) {
             return self.field_target(i, String::new());
         }
@@ -164,6 +169,32 @@ impl Fields {
     /// The term of a value that is matched whole.
     pub fn term(&self, mark: Mark, value: &str) -> Term {
         mark.term(self.terms, value)
+    }
+
+    /// The field and the regular expression that find the terms of a value by one; `None` where they are not texts.
+    pub fn expression(&self, target: &Target, regex: &str) -> Option<(Field, String)> {
+        match (target.kind, target.mark) {
+            (FieldType::Text, _) => Some((target.field, regex.to_owned())),
+            (FieldType::Keyword, Some(mark)) => Some((self.terms, mark.text(&format!("(?:{regex})")))),
+            _ => None,
+        }
+    }
+
+    /// What a name stands for in tools that call the key `_id`, and look for whole texts under `<name>.keyword`: the name here, what
+    /// it stands for, and whether a text is meant as a whole.
+    pub fn alias<'n>(&self, name: &'n str) -> Option<(&'n str, Target, bool)> {
+        let base = name.strip_suffix(".keyword").and_then(|base| Some((base, self.resolve(base)?)));
+        match (self.resolve(name), base) {
+            (found, _) if name == "_id" && found.as_ref().is_none_or(|t| t.kind == FieldType::Json) => {
+                Some((KEY, self.key_target(), false))
+            }
+            (Some(found), _) if found.kind != FieldType::Json => Some((name, found, false)),
+            (_, Some((base, target))) => {
+                let whole = target.kind == FieldType::Text;
+                Some((base, target, whole))
+            }
+            (found, None) => found.map(|found| (name, found, false)),
+        }
     }
 
     /// The term that all documents of a partition have.

@@ -411,6 +411,22 @@ fn column_values_are_those_of_the_record() {
     assert!(index.view().document_values(b"b").expect("the values").is_empty());
 }
 
+#[test]
+fn a_name_with_a_nul_is_no_field_and_panics_nowhere() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (index, _) = open(dir.path(), def(), BOOT);
+    let members = (BTreeMap::from([("title", text("one kettle"))]), BTreeMap::from([("size\0", Value::Int(3))]));
+    index.submit(batch(0, 1, vec![change("a", Some(record(&def(), "a", &members)), false)])).expect("submitted");
+    index.flush().expect("flushed");
+    assert_eq!(count(&index, "title:kettle"), 1, "the rest of the record is found");
+    assert!(index.view().fields.resolve("size\0").is_none());
+    let parsed = parse::lenient(&index.view(), "size\0:3", &mut parse::Spent::default()).expect("a query");
+    assert!(parsed.warnings[0].contains("no field"), "{:?}", parsed.warnings);
+    let refused =
+        parse::strict(&index.view(), "filter", "size\0:3", &mut parse::Spent::default()).expect_err("no field");
+    assert!(refused.message().contains("no searchable field"), "{refused}");
+}
+
 const CRASH_DIR: &str = "KELD_TEST_CRASH_DIR";
 
 /// Batch n gives key n % 7 the title "n"; every fifth batch removes its key instead.

@@ -11,8 +11,10 @@ use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::tokenizer::{TextAnalyzer, TokenizerManager};
 use tantivy::{DateTime, Index, IndexReader, ReloadPolicy, Searcher, SegmentReader, TantivyError, Term};
 
-use super::collect::{Matches, Ordering, Top};
+use super::collect::{Matches, Top};
+use super::equals::KnownRuns;
 use super::highlight::Highlighter;
+use super::order::Ordering;
 use super::place::Place;
 use super::schema::{Fields, KEY, PARTITION, Target};
 use super::statistics::{Counted, Recorder, Statistics};
@@ -24,13 +26,13 @@ use crate::{Error, Kind, Result};
 
 /// An empty index of the same schema: stands in where the library asks for an index and needs none of its documents.
 #[derive(Clone)]
-pub(super) struct Blank(Searcher, Counted);
+pub(super) struct Blank(Searcher, Counted, KnownRuns);
 
 impl Blank {
     pub(super) fn new(like: &Index) -> tantivy::Result<Self> {
         let index = Index::builder().schema(like.schema()).settings(like.settings().clone()).create_in_ram()?;
         let reader: IndexReader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-        Ok(Self(reader.searcher(), Counted::default()))
+        Ok(Self(reader.searcher(), Counted::default(), KnownRuns::default()))
     }
 }
 
@@ -135,6 +137,15 @@ impl View {
         QueryParser::new(self.fields.schema.clone(), words, self.fields.analyzers.query.clone())
     }
 
+    /// As [`Self::parser`], for words in these fields of texts, each with what it counts.
+    pub fn parser_of(&self, words: &[(Target, f32)]) -> QueryParser {
+        let texts = || words.iter().filter(|(t, _)| t.kind == FieldType::Text);
+        let fields = texts().map(|(t, _)| t.field).collect();
+        let mut parser = QueryParser::new(self.fields.schema.clone(), fields, self.fields.analyzers.query.clone());
+        texts().for_each(|(t, boost)| parser.set_field_boost(t.field, *boost));
+        parser
+    }
+
     /// What cuts a text that is looked for in this field into terms.
     pub fn analyzer(&self, target: &Target) -> Result<TextAnalyzer> {
         self.analyzer_of(&self.fields.analyzers.query, target)
@@ -150,10 +161,16 @@ impl View {
         all.get(name).ok_or_else(|| Error::internal(format!("the index has no analyzer {name}")))
     }
 
-    /// Finds the words of a query, and others that begin so, in texts of this field.
-    pub fn highlighter(&self, query: &dyn Query, target: &Target, prefixes: Vec<String>) -> Result<Highlighter> {
+    /// Finds the words of a query, and others that begin so, in texts of this field; shows pieces of so many characters at most.
+    pub fn highlighter(
+        &self,
+        query: &dyn Query,
+        target: &Target,
+        prefixes: Vec<String>,
+        length: Option<usize>,
+    ) -> Result<Highlighter> {
         let analyzer = self.analyzer_of(&self.fields.analyzers.index, target)?;
-        Ok(Highlighter::new(query, target.field, analyzer, prefixes))
+        Ok(Highlighter::new(query, target.field, analyzer, prefixes, length))
     }
 
     /// Whether more than `most` terms of a segment begin so.
@@ -198,8 +215,8 @@ impl View {
         count: bool,
         stop: &Stop,
     ) -> Result<Matches> {
-        let count_apart = query.is::<TermQuery>();
-        let top = Top { order, after, limit, count, count_apart, stop: stop.clone() };
+        let one_term = query.is::<TermQuery>().then(|| self.blank.2.clone());
+        let top = Top { order, after, limit, count, one_term, stop: stop.clone() };
         let found = self.collect(query, &top).map_err(|e| self.failed(e))?;
         self.unless_stopped(stop)?;
         Ok(found)

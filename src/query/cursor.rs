@@ -56,8 +56,7 @@ pub fn read(text: &str, of: u64) -> Result<Place> {
 
 /// Identifies a search by what decides which records it finds, and in which order.
 pub fn of_search(table: &str, request: &SearchRequest) -> u64 {
-    let sort: Vec<(&str, bool)> = request.sort.iter().map(|k| (k.field.as_str(), k.descending)).collect();
-    let parts = ("search", table, &request.q, &request.filter, sort);
+    let parts = ("search", table, &request.q, &request.clause, &request.filter, &request.sort);
     xxhash_rust::xxh3::xxh3_64(&serde_json::to_vec(&parts).unwrap_or_default())
 }
 
@@ -85,7 +84,7 @@ mod tests {
         let cursor = write(of, &place());
         assert_eq!(read(&cursor, of).unwrap(), place());
         assert!(cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)), "{cursor}");
-        let sort = vec![SortKey { field: "x".to_owned(), descending: true }];
+        let sort = vec![SortKey { field: "x".to_owned(), descending: true, missing_first: false }];
         let others = [
             of_search("u", &request),
             of_search("t", &SearchRequest { q: None, ..request.clone() }),

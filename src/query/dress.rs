@@ -9,8 +9,8 @@ use crate::index::{Explainer, Highlighter, View};
 use crate::record::{FieldType, Record, Shown, TableDef, Value};
 use crate::{Error, Result};
 
-/// Most fields that are highlighted.
-const MOST_FIELDS: usize = 16;
+/// Most fields of a search that are highlighted.
+pub const MOST_FIELDS: usize = 16;
 
 /// Adds to hits what was asked for.
 pub(super) struct Dress<'a> {
@@ -37,8 +37,9 @@ impl<'a> Dress<'a> {
             let Some(target) = target.filter(|_| !name.contains('.')) else {
                 return Err(Error::bad_request(format!("highlight: field {name:?} is no text that is searched")));
             };
+            let length = request.highlight_length;
             let prefixes = prefixes.iter().filter(|p| p.field == target.field).map(|p| p.text.clone()).collect();
-            Ok((name.clone(), view.highlighter(words, &target, prefixes)?))
+            Ok((name.clone(), view.highlighter(words, &target, prefixes, length)?))
         };
         let highlighters = request.highlight.iter().map(highlighter).collect::<Result<_>>()?;
         let explainer = request.explain.then(|| view.explainer(whole)).transpose()?;

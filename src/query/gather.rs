@@ -66,7 +66,7 @@ mod tests {
 
     fn hit(rank: u64, key: &str) -> Hit<()> {
         let place = Place { ranks: vec![Rank::Number(rank)], key: key.as_bytes().to_vec() };
-        Hit { place, score: None, record: (), highlight: Default::default(), explain: None }
+        Hit { place, score: None, record: (), highlight: Default::default(), explain: None, version: None }
     }
 
     fn leaf(hits: Vec<Hit<()>>, total: Option<u64>, missing: &[u32]) -> SearchAnswer<()> {

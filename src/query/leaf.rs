@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::dress::Dress;
 use super::order::{check, order};
-use super::parse::Spent;
-use super::{Count, Facet, Hit, MOST_EXPLAINED, SearchAnswer, SearchRequest, Table, TaskPosition, aggs, facets, parse};
+use super::parse::{Parsed, Spent};
+use super::{
+    Count, Facet, Hit, MOST_EXPLAINED, SearchAnswer, SearchRequest, Table, TaskPosition, aggs, clause, facets, parse,
+};
 use crate::broker::Offset;
 use crate::index::syntax::{AllQuery, BooleanQuery, ConstScoreQuery, Occur, Query};
 use crate::index::{Match, Statistics, View};
@@ -44,8 +46,22 @@ pub fn statistics(table: &Table, request: &SearchRequest) -> Result<Statistics> 
 }
 
 fn count(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest) -> Result<Statistics> {
-    let parsed = parse::lenient(view, request.q.as_deref().unwrap_or_default(), &mut Spent::default())?;
+    let parsed = words(view, request, &mut Spent::default())?;
     view.statistics(parsed.query.as_ref(), addressed)
+}
+
+/// What is scored: `q`, and the clause.
+fn words(view: &View, request: &SearchRequest, spent: &mut Spent) -> Result<Parsed> {
+    let typed = request.q.as_deref().unwrap_or_default();
+    let Some(clause) = &request.clause else { return parse::lenient(view, typed, spent) };
+    let mut parsed = clause::compile(view, clause, spent)?;
+    if !typed.trim().is_empty() {
+        let typed = parse::lenient(view, typed, spent)?;
+        parsed.query = Box::new(BooleanQuery::intersection(vec![parsed.query, typed.query]));
+        parsed.warnings.extend(typed.warnings);
+        parsed.prefixes.extend(typed.prefixes);
+    }
+    Ok(parsed)
 }
 
 fn scored(view: Arc<View>, request: &SearchRequest) -> Arc<View> {
@@ -66,7 +82,7 @@ fn find(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest, fetch: 
     }
     let columns = facets::columns(&view.fields, &request.facets)?;
     let mut spent = Spent::default();
-    let parsed = parse::lenient(view, request.q.as_deref().unwrap_or_default(), &mut spent)?;
+    let parsed = words(view, request, &mut spent)?;
     let query = narrowed(view, addressed, parsed.query.box_clone(), &request.filter, &mut spent)?;
     let dress = Dress::new(view, request, parsed.query.as_ref(), &parsed.prefixes, query.as_ref())?;
     let (mut hits, mut after) = (Vec::new(), request.after.clone());
@@ -99,7 +115,7 @@ fn find(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest, fetch: 
 }
 
 /// Adds the filters, and the partitions where the index holds others too.
-fn narrowed(
+pub(super) fn narrowed(
     view: &View,
     addressed: &BTreeSet<u32>,
     q: Box<dyn Query>,
@@ -151,20 +167,21 @@ fn current(
             let key = &hit.place.key;
             if let Some(shown) = Shown::of(def, key, &record, only) {
                 let explain = if *at < explained { dress.explain(key)? } else { None };
-                records.insert(key.clone(), (shown, dress.highlight(def, key, &record), explain));
+                let version = if request.versions { record.version() } else { None };
+                records.insert(key.clone(), (shown, dress.highlight(def, key, &record), explain, version));
             }
         }
     }
     let hit = |m: Match| {
-        let (record, highlight, explain) = records.remove(&m.place.key)?;
-        Some(Hit { record, highlight, explain, place: m.place, score: m.score })
+        let (record, highlight, explain, version) = records.remove(&m.place.key)?;
+        Some(Hit { record, highlight, explain, version, place: m.place, score: m.score })
     };
     Ok(matches.into_iter().filter_map(hit).collect())
 }
 
 /// The tasks that can answer, as they were before the search.
-struct Tasks {
-    addressed: BTreeSet<u32>,
+pub(super) struct Tasks {
+    pub(super) addressed: BTreeSet<u32>,
     stores: BTreeMap<u32, Arc<Store>>,
     progress: BTreeMap<u32, (Progress, i64)>,
     missing: Vec<u32>,
@@ -172,7 +189,7 @@ struct Tasks {
 
 impl Tasks {
     /// Those addressed that run; all that have a store where stale data will do.
-    fn answering(table: &Table, request: &SearchRequest) -> Self {
+    pub(super) fn answering(table: &Table, request: &SearchRequest) -> Self {
         let addressed = |partition: &u32| request.partitions.as_ref().is_none_or(|p| p.contains(partition));
         let mut this = Self {
             addressed: BTreeSet::new(),
@@ -240,5 +257,13 @@ mod summary_tests;
 mod analysis_tests;
 
 #[cfg(test)]
+#[path = "clause_tests.rs"]
+mod clause_tests;
+
+#[cfg(test)]
 #[path = "gather_tests.rs"]
 mod gather_tests;
+
+#[cfg(test)]
+#[path = "standing_tests.rs"]
+mod standing_tests;

@@ -142,12 +142,11 @@ pub(super) fn filter(text: &str) -> SearchRequest {
     SearchRequest { filter: vec![text.to_owned()], limit: 1000, ..SearchRequest::default() }
 }
 
-type Keep = fn(&Product) -> bool;
+pub(super) type Keep = fn(&Product) -> bool;
 
-#[test]
-fn words_and_filters_find_what_naive_filtering_finds() {
-    let shop = shop(products());
-    let cases: Vec<(&str, Keep)> = vec![
+/// Queries, and what each selects.
+pub(super) fn cases() -> Vec<(&'static str, Keep)> {
+    vec![
         ("kettle", |p| p.has("kettle")),
         ("KETTLE red", |p| p.has("kettle") && p.has("red")),
         ("red OR green", |p| p.has("red") || p.has("green")),
@@ -211,8 +210,13 @@ fn words_and_filters_find_what_naive_filtering_finds() {
         ("title:(red kettle)", |p| p.has("red") && p.has("kettle")),
         ("kettle^3 red", |p| p.has("kettle") && p.has("red")),
         ("*", |_| true),
-    ];
-    for (text, keep) in cases {
+    ]
+}
+
+#[test]
+fn words_and_filters_find_what_naive_filtering_finds() {
+    let shop = shop(products());
+    for (text, keep) in cases() {
         let expected = shop.wanted(keep);
         for request in [q(text), filter(text)] {
             let answer = shop.ask(&request).unwrap_or_else(|e| panic!("{text}: {e}"));
@@ -268,6 +272,8 @@ fn filter_errors_name_the_text_the_place_and_what_was_expected() {
         ("price:[1 TO 2", ["price", "position 13", "range"]),
         ("title:\"&\"", ["title", "no word", "&"]),
         ("_partition:x", ["_partition", "an integer", "x"]),
+        ("live:[false TO *]", ["live", "begin or end", "false"]),
+        ("attrs.colour:[true TO x]", ["attrs.colour", "begin or end", "true"]),
     ] {
         let found = message(text);
         assert!(parts.iter().all(|p| found.contains(p)), "{text}: {found}");
@@ -288,7 +294,7 @@ fn filter_errors_name_the_text_the_place_and_what_was_expected() {
 }
 
 pub(super) fn by(keys: &[(&str, bool)]) -> Vec<SortKey> {
-    keys.iter().map(|(f, d)| SortKey { field: (*f).to_owned(), descending: *d }).collect()
+    keys.iter().map(|(f, d)| SortKey { field: (*f).to_owned(), descending: *d, missing_first: false }).collect()
 }
 
 #[test]

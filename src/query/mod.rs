@@ -1,9 +1,11 @@
 //! Queries over this instance's tasks (the leaf), and waiting for freshness. Routing to other instances builds on it.
 
 pub mod aggs;
+pub mod clause;
 pub mod cursor;
 mod dates;
 mod dress;
+pub mod dsl;
 pub mod facets;
 pub mod gather;
 pub mod leaf;
@@ -12,14 +14,17 @@ pub mod parse;
 pub mod root;
 pub mod route;
 pub mod scan;
+pub mod standing;
 pub mod table;
 mod terms;
 mod wire;
 
 pub use crate::index::{Place, Statistics, Stop};
 pub use aggs::AggPartial;
+pub use clause::Clause;
+pub use dress::MOST_FIELDS as MOST_HIGHLIGHTED;
 pub use facets::{Facet, FacetRequest};
-pub use order::MOST_SORT_KEYS;
+pub use order::{MOST_SORT_KEYS, order};
 pub use table::Table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +55,9 @@ pub struct SortKey {
     pub field: String,
     /// Largest first.
     pub descending: bool,
+    /// Whether records without a value come first instead of last.
+    #[serde(default)]
+    pub missing_first: bool,
 }
 
 /// A search over one table.
@@ -57,6 +65,9 @@ pub struct SortKey {
 pub struct SearchRequest {
     /// The words a person types; parsed leniently. `None` or blank: everything.
     pub q: Option<String>,
+    /// What programs ask for, scored with `q`; `None`: everything.
+    #[serde(default)]
+    pub clause: Option<Clause>,
     /// Strict filters; all must hold; not scored.
     pub filter: Vec<String>,
     /// Sort keys; empty: by score, then key. Ties end with the key.
@@ -69,6 +80,12 @@ pub struct SearchRequest {
     pub fields: Option<Vec<String>>,
     /// Text fields of which hits show the pieces that have words of `q`.
     pub highlight: Vec<String>,
+    /// Longest piece of a text that is shown, characters; `None`: a few words around what was found.
+    #[serde(default)]
+    pub highlight_length: Option<usize>,
+    /// Whether hits say which version their record has.
+    #[serde(default)]
+    pub versions: bool,
     /// Whether the first [`MOST_EXPLAINED`] hits say why they have their score.
     pub explain: bool,
     /// Whether matches are counted.
@@ -94,7 +111,8 @@ impl SearchRequest {
     /// Whether the statistics of all documents change what it finds, or in which order.
     pub fn is_scored(&self) -> bool {
         let by_score = self.sort.is_empty() || self.sort.iter().any(|k| k.field == crate::index::SCORE);
-        by_score && self.q.as_ref().is_some_and(|q| !q.trim().is_empty())
+        let asked = self.q.as_ref().is_some_and(|q| !q.trim().is_empty());
+        by_score && (asked || self.clause.as_ref().is_some_and(Clause::is_scored))
     }
 }
 
@@ -112,6 +130,9 @@ pub struct Hit<R = Shown> {
     pub highlight: BTreeMap<String, Vec<String>>,
     /// Why it has its score, where that was asked for: a tree of values and descriptions.
     pub explain: Option<serde_json::Value>,
+    /// The highest version of anything in the record, where that was asked for.
+    #[serde(default)]
+    pub version: Option<i64>,
 }
 
 /// How far a task's answer reaches.
@@ -164,7 +185,8 @@ impl<R> SearchAnswer<R> {
     /// The same with records in another form.
     pub fn map<S>(self, mut record: impl FnMut(R) -> S) -> SearchAnswer<S> {
         let Self { hits, total, facets, aggs, warnings, index, store, missing_partitions } = self;
-        let hit = |Hit { place, score, record: r, highlight, explain }| Hit {
+        let hit = |Hit { place, score, record: r, highlight, explain, version }| Hit {
+            version,
             place,
             score,
             record: record(r),

@@ -8,14 +8,14 @@ use crate::{Error, Result};
 /// Most sort keys of a search.
 pub const MOST_SORT_KEYS: usize = 8;
 
-/// The order asked for, or by score.
-pub(super) fn order(fields: &Fields, request: &SearchRequest) -> Result<Ordering> {
+/// The order that a search asks for, or by score. Fails where a field cannot be sorted by.
+pub fn order(fields: &Fields, request: &SearchRequest) -> Result<Ordering> {
     if request.sort.len() > MOST_SORT_KEYS {
         let found = request.sort.len();
         return Err(Error::bad_request(format!("sort: expected at most {MOST_SORT_KEYS} keys, found {found}")));
     }
     if request.sort.is_empty() {
-        return Ok(Ordering(vec![Sort { by: SortBy::Score, descending: true }]));
+        return Ok(Ordering(vec![Sort { by: SortBy::Score, descending: true, missing_first: false }]));
     }
     let mut keys = Vec::with_capacity(request.sort.len());
     for key in &request.sort {
@@ -27,7 +27,7 @@ pub(super) fn order(fields: &Fields, request: &SearchRequest) -> Result<Ordering
                 None => return Err(unsortable(fields, name)),
             },
         };
-        keys.push(Sort { by, descending: key.descending });
+        keys.push(Sort { by, descending: key.descending, missing_first: key.missing_first });
     }
     Ok(Ordering(keys))
 }
@@ -47,7 +47,8 @@ pub(super) fn check(place: &Place, order: &Ordering) -> Result<()> {
     let fits = |(sort, rank): (&Sort, &Rank)| {
         let is_text = matches!(&sort.by, SortBy::Column(_, FieldType::Text | FieldType::Keyword));
         match rank {
-            Rank::Missing => true,
+            Rank::First => sort.missing_first,
+            Rank::Missing => !sort.missing_first,
             Rank::Number(_) => !is_text,
             Rank::Ascending(_) => is_text && !sort.descending,
             Rank::Descending(_) => is_text && sort.descending,

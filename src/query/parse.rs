@@ -21,6 +21,9 @@ const DEEPEST: usize = 50;
 /// Largest boost.
 const MOST_BOOST: f64 = 1_000_000.0;
 
+/// Most warnings that one text gets: one bracket out of place gets six from the grammar.
+const MOST_WARNINGS: usize = 20;
+
 /// What [`lenient`] made of a text.
 #[derive(Debug)]
 pub struct Parsed {
@@ -30,6 +33,17 @@ pub struct Parsed {
     pub warnings: Vec<String>,
     /// Beginnings of words that are looked for in texts.
     pub(super) prefixes: Vec<Prefix>,
+}
+
+/// Parses a text for `terms`, whose manner decides what is a problem; `None` where nothing of it could be understood.
+pub(super) fn text(terms: &mut Terms<'_>, text: &str) -> Option<Box<dyn Query>> {
+    let text = tame(text, &mut terms.problems);
+    if text.trim().is_empty() {
+        return Some(Box::new(EmptyQuery));
+    }
+    let (ast, errors) = parse_query_lenient(&text);
+    terms.problems.extend(errors.iter().map(|e| format!("{} at position {}", e.message, e.pos)));
+    compile(ast, terms)
 }
 
 /// Parses the words a person types; never fails on any text. Blank text is everything.
@@ -45,7 +59,17 @@ pub fn lenient(view: &View, text: &str, spent: &mut Spent) -> Result<Parsed> {
     let query = compile(ast, &mut terms).unwrap_or_else(|| Box::new(EmptyQuery));
     warnings.append(&mut terms.problems);
     warnings.dedup();
-    Ok(Parsed { query, warnings, prefixes: terms.prefixes })
+    Ok(Parsed { query, warnings: cut(warnings), prefixes: terms.prefixes })
+}
+
+/// The first of many warnings, and how many more there were.
+fn cut(mut warnings: Vec<String>) -> Vec<String> {
+    let more = warnings.len().saturating_sub(MOST_WARNINGS);
+    if more > 0 {
+        warnings.truncate(MOST_WARNINGS);
+        warnings.push(format!("and {more} more"));
+    }
+    warnings
 }
 
 /// Parses a filter; `parameter` names it in errors. Blank text is an error.
@@ -126,7 +150,7 @@ fn clause(children: Vec<(Option<Occur>, UserInputAst)>, terms: &mut Terms<'_>) -
     let mut parts: Vec<(Occur, Box<dyn Query>)> = Vec::with_capacity(children.len());
     for (occur, child) in children {
         if let Some(query) = compile(child, terms) {
-            parts.push((occur.unwrap_or(Occur::Must), query));
+            parts.push((occur.unwrap_or(terms.default), query));
         }
     }
     if parts.is_empty() {
@@ -154,6 +178,14 @@ mod tests {
         let mut warnings = Vec::new();
         let text = tame(&"(".repeat(100_000), &mut warnings);
         assert_eq!((text.trim(), warnings.len()), ("", 2));
+    }
+
+    #[test]
+    fn of_many_warnings_the_first_are_told_and_the_number_of_the_rest() {
+        let all = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>();
+        assert_eq!(cut(all(MOST_WARNINGS)), all(MOST_WARNINGS));
+        let told = cut(all(1_000));
+        assert_eq!((told.len(), told[19].as_str(), told[20].as_str()), (21, "19", "and 980 more"));
     }
 
     #[test]

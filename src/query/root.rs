@@ -30,6 +30,8 @@ pub struct Scattered<T, E> {
     pub answers: Vec<Answered<T>>,
     /// Partitions without an answer, and why there is none; `None` where nobody has it.
     pub failed: BTreeMap<u32, Option<E>>,
+    /// Partitions that were asked of another replica, since the first had failed.
+    pub retried: usize,
 }
 
 /// Asks for `partitions`. An error that `is_final` says would come from any replica ends everything.
@@ -48,8 +50,12 @@ where
     let mut failed: BTreeMap<u32, Option<E>> = BTreeMap::new();
     let mut answers = Vec::new();
     let mut open: Vec<u32> = partitions.to_vec();
-    for _ in 0..ATTEMPTS {
+    let mut retried = 0;
+    for attempt in 0..ATTEMPTS {
         let plan = plan(&open, &candidates, &tried);
+        if attempt > 0 {
+            retried += plan.leaves.values().map(Vec::len).sum::<usize>();
+        }
         for partition in plan.nowhere {
             failed.entry(partition).or_insert(None);
         }
@@ -76,7 +82,7 @@ where
         open.sort_unstable();
     }
     answers.sort_by(|a, b| a.partitions.cmp(&b.partitions));
-    Ok(Scattered { answers, failed })
+    Ok(Scattered { answers, failed, retried })
 }
 
 /// Sends all requests at a time; a single one without a detour. `None`: the request ended in a panic.

@@ -84,6 +84,11 @@ pub fn candidates(table: &Table, members: &Members, partition: u32, need: Need) 
     others.chain(own).collect()
 }
 
+/// The replica that is asked first.
+pub fn best(candidates: Vec<Candidate>) -> Option<Candidate> {
+    candidates.into_iter().min_by_key(Candidate::rank)
+}
+
 /// A request to one instance: the partitions that it is to answer for. What is ready there and what is not goes apart, so that the
 /// one does not wait for, or fail with, the other.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

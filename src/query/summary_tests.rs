@@ -219,6 +219,31 @@ fn months_are_counted_by_the_calendar() {
 }
 
 #[test]
+fn days_are_those_of_the_zone_where_clocks_change() {
+    // Each hour from before to after the night in which clocks in Berlin go from three back to two.
+    let first = "2026-10-24T12:00:00Z".parse::<jiff::Timestamp>().expect("a time").as_millisecond();
+    let times: Vec<i64> = (0..48).map(|hour| first + hour * 3_600_000 + 1).collect();
+    let product = |(i, at): (usize, &i64)| Product { key: format!("k{i}"), at: Some(*at), ..Product::default() };
+    let shop = shop(times.iter().enumerate().map(product).collect());
+    let histogram =
+        |interval: &str| json!({"date_histogram": {"field": "at", interval: "1d", "time_zone": "Europe/Berlin"}});
+    let request = json!({"days": histogram("calendar_interval"), "fixed": histogram("fixed_interval")});
+    let result = aggregate(&shop, "", &request).expect("a result");
+    let mut expected: BTreeMap<i64, u64> = BTreeMap::new();
+    let zone = jiff::tz::TimeZone::get("Europe/Berlin").expect("it is known");
+    for at in &times {
+        let zoned = jiff::Timestamp::from_millisecond(*at).expect("a time").to_zoned(zone.clone());
+        *expected.entry(zoned.start_of_day().expect("a day").timestamp().as_millisecond()).or_default() += 1;
+    }
+    assert_eq!(expected.values().copied().collect::<Vec<_>>(), [10, 25, 13], "a day of 25 hours");
+    for name in ["days", "fixed"] {
+        let buckets = result[name]["buckets"].as_array().expect("buckets").iter();
+        let counts = buckets.map(|b| (b["key"].as_i64().expect("a time"), b["doc_count"].as_u64().expect("a count")));
+        assert_eq!(counts.collect::<BTreeMap<_, _>>(), expected, "{name}: {result}");
+    }
+}
+
+#[test]
 fn requests_that_cannot_be_aggregated_are_refused_with_the_reason() {
     let shop = shop(products());
     let cases = [
@@ -248,7 +273,10 @@ fn requests_that_cannot_be_aggregated_are_refused_with_the_reason() {
         (json!({"\u{0}x": {"avg": {"field": "price"}}}), "U+0000"),
         (json!({"x": {"date_histogram": {"field": "price", "fixed_interval": "1d"}}}), "type date"),
         (json!({"x": {"date_histogram": {"field": "at", "calendar_interval": "fortnight"}}}), "fortnight"),
-        (json!({"x": {"date_histogram": {"field": "at", "fixed_interval": "1d", "time_zone": "Europe/Oslo"}}}), "UTC"),
+        (
+            json!({"x": {"date_histogram": {"field": "at", "fixed_interval": "1d", "time_zone": "Mars/Oslo"}}}),
+            "Europe/Berlin",
+        ),
         (json!({"x": {"range": {"field": "price", "ranges": []}}}), "1 to 1000"),
         (json!({"x": {"date_histogram": {"field": "at", "fixed_interval": "0ms"}}}), "above 0"),
         (json!({"x": {"multi_terms": {"terms": [{"field": "tags"}, {"field": "tags"}]}}}), "twice"),

@@ -1,26 +1,22 @@
 //! The leaves of a query: words, phrases, ranges, sets, prefixes and fuzzy words, each for the field it names.
 
+mod pattern;
+
 use std::ops::Bound;
 
+use super::clause::of_lucene;
 use super::dates::Span;
 use crate::Result;
 use crate::index::syntax::{
-    AllQuery, BooleanQuery, Delimiter, EmptyQuery, ExistsQuery, Field, FuzzyTermQuery, IndexRecordOption,
-    PhrasePrefixQuery, Query, QueryParser, QueryParserError, RangeQuery, Term, TermQuery, TermSetQuery, UserInputAst,
-    UserInputBound, UserInputLeaf, UserInputLiteral,
+    AllQuery, BooleanQuery, Delimiter, EmptyQuery, ExistsQuery, Field, IndexRecordOption, Occur, Query, QueryParser,
+    QueryParserError, RangeQuery, Term, TermQuery, TermSetQuery, UserInputAst, UserInputBound, UserInputLeaf,
+    UserInputLiteral,
 };
 use crate::index::{Mark, Target, View, date};
 use crate::record::FieldType;
 
-/// Longest word that is looked up as prefix or fuzzily, bytes: automata grow with it.
-const LONGEST_PATTERN: usize = 128;
-
 /// Most words and conditions of a request.
 const MOST_LEAVES: usize = 1_024;
-/// Most prefixes and fuzzy words of a request, each counted for every field that it is looked for in.
-const MOST_PATTERNS: usize = 128;
-/// Most terms of a segment that a prefix may stand for.
-const MOST_EXPANDED: usize = 100_000;
 
 /// The beginning of a word that is looked for in a field of texts.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,22 +38,29 @@ pub(super) struct Terms<'a> {
     view: &'a View,
     parser: QueryParser,
     words: Vec<Target>,
+    /// Whether what cannot be understood is passed over.
     lenient: bool,
+    /// Whether texts are read as Elasticsearch reads them: fields that are not there hold nothing, `*` and `?` may stand anywhere.
+    foreign: bool,
+    /// How words without an operator are joined.
+    pub(super) default: Occur,
     spent: &'a mut Spent,
     /// Beginnings of words that are looked for in texts.
     pub(super) prefixes: Vec<Prefix>,
     /// What could not be understood, as sentences.
     pub(super) problems: Vec<String>,
+    /// Fields that are not there, where that is no problem.
+    pub(super) unknown: Vec<String>,
 }
 
 /// A word with a pattern behind it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Pattern {
+pub(super) enum Pattern {
     Prefix,
     Fuzzy(u8),
 }
 
-type Found = Option<Box<dyn Query>>;
+pub(super) type Found = Option<Box<dyn Query>>;
 
 impl<'a> Terms<'a> {
     pub(super) fn new(view: &'a View, lenient: bool, spent: &'a mut Spent) -> Result<Self> {
@@ -66,18 +69,53 @@ impl<'a> Terms<'a> {
             parser: view.parser(),
             words: view.fields.of_words(),
             lenient,
+            foreign: false,
+            default: Occur::Must,
             spent,
             prefixes: Vec::new(),
             problems: Vec::new(),
+            unknown: Vec::new(),
         })
     }
 
-    /// The query of a leaf; `None` if it is passed over.
-    pub(super) fn leaf(&mut self, leaf: UserInputLeaf) -> Found {
+    /// Runs `f` with the manner of Elasticsearch, and words without a field looked for in `words`, if there are any.
+    pub(super) fn foreign(
+        &mut self,
+        words: &[(Target, f32)],
+        (all, lenient): (bool, bool),
+        f: impl FnOnce(&mut Self) -> Found,
+    ) -> Found {
+        let before = (self.foreign, self.lenient, self.default, self.words.clone());
+        (self.foreign, self.lenient, self.default) = (true, lenient, if all { Occur::Must } else { Occur::Should });
+        if !words.is_empty() {
+            self.words = words.iter().map(|(target, _)| target.clone()).collect();
+            self.parser = self.view.parser_of(words);
+        }
+        let found = f(self);
+        (self.foreign, self.lenient, self.default, self.words) = before;
+        if !words.is_empty() {
+            self.parser = self.view.parser();
+        }
+        found
+    }
+
+    /// Counts one more word or condition; `None` where there are too many.
+    pub(super) fn spend(&mut self) -> Option<()> {
         self.spent.leaves += 1;
         if self.spent.leaves > MOST_LEAVES {
             return self.problem(format!("expected at most {MOST_LEAVES} words and conditions"));
         }
+        Some(())
+    }
+
+    /// Whether the request asks for more than may be asked for.
+    pub(super) fn is_over(&self) -> bool {
+        self.spent.leaves > MOST_LEAVES || self.spent.patterns > pattern::MOST
+    }
+
+    /// The query of a leaf; `None` if it is passed over.
+    pub(super) fn leaf(&mut self, leaf: UserInputLeaf) -> Found {
+        self.spend()?;
         match leaf {
             UserInputLeaf::All => Some(Box::new(AllQuery)),
             UserInputLeaf::Literal(literal) => self.literal(literal),
@@ -87,20 +125,33 @@ impl<'a> Terms<'a> {
             }
             UserInputLeaf::Range { field, lower, upper } => self.range(field, lower, upper),
             UserInputLeaf::Set { field, elements } => self.set(field, elements),
+            UserInputLeaf::Regex { field: Some(field), pattern } if self.foreign => {
+                let target = self.named(&field)?;
+                self.expression(&target, of_lucene(&pattern, false))
+            }
             UserInputLeaf::Regex { .. } => self.problem("regular expressions are not supported"),
         }
     }
 
-    fn problem<T>(&mut self, what: impl Into<String>) -> Option<T> {
+    pub(super) fn problem<T>(&mut self, what: impl Into<String>) -> Option<T> {
         self.problems.push(what.into());
         None
     }
 
     /// The searchable field of this name.
-    fn named(&mut self, name: &str) -> Option<Target> {
-        match self.view.fields.resolve(name) {
+    pub(super) fn named(&mut self, name: &str) -> Option<Target> {
+        let found = if self.foreign {
+            self.view.fields.alias(name).map(|(_, target, _)| target)
+        } else {
+            self.view.fields.resolve(name)
+        };
+        match found {
             Some(target) if target.indexed => Some(target),
             Some(_) => self.problem(format!("field {name:?} is not searchable: it has index = false")),
+            None if self.foreign => {
+                self.unknown.push(name.to_owned());
+                None
+            }
             None => {
                 let known = self.view.fields.names().join(", ");
                 self.problem(format!("there is no searchable field {name:?}, expected one of: {known}"))
@@ -110,7 +161,11 @@ impl<'a> Terms<'a> {
 
     fn literal(&mut self, mut literal: UserInputLiteral) -> Found {
         let Some(name) = literal.field_name.clone() else { return self.in_words(&literal) };
-        if self.lenient && self.view.fields.resolve(&name).is_none() {
+        if self.foreign && name == "_exists_" {
+            let target = self.named(&literal.phrase)?;
+            return self.exists(&target);
+        }
+        if self.lenient && !self.foreign && self.view.fields.resolve(&name).is_none() {
             // People type "12:30" and addresses: what looks like a field but is none is looked for as words.
             self.problem::<()>(format!("there is no field {name:?}: {name}:{} was read as words", literal.phrase));
             literal.phrase = format!("{name}:{}", literal.phrase);
@@ -118,6 +173,9 @@ impl<'a> Terms<'a> {
             return self.in_words(&literal);
         }
         let target = self.named(&name)?;
+        if let Some(wildcard) = self.wildcard(&literal) {
+            return self.expression(&target, wildcard);
+        }
         match pattern(&literal) {
             Some((word, pattern)) => self.pattern(&target, word, pattern),
             None => self.value(&target, literal),
@@ -126,6 +184,11 @@ impl<'a> Terms<'a> {
 
     /// Looks for words without a field name in every field that has words.
     fn in_words(&mut self, literal: &UserInputLiteral) -> Found {
+        if let Some(wildcard) = self.wildcard(literal) {
+            let targets = self.words.clone();
+            let all: Vec<_> = targets.iter().filter_map(|t| self.expression(t, wildcard.clone())).collect();
+            return any(all);
+        }
         if let Some((word, pattern)) = pattern(literal) {
             let targets = self.words.clone();
             let all: Vec<_> = targets.iter().filter_map(|t| self.pattern(t, word, pattern)).collect();
@@ -150,7 +213,7 @@ impl<'a> Terms<'a> {
         texts.any(|target| self.view.analyzer(target).is_ok_and(|mut a| a.token_stream(text).advance()))
     }
 
-    fn tokens_of(&self, target: &Target, text: &str) -> Vec<String> {
+    pub(super) fn tokens_of(&self, target: &Target, text: &str) -> Vec<String> {
         let mut tokens = Vec::new();
         if let Ok(mut analyzer) = self.view.plain_analyzer(target) {
             analyzer.token_stream(text).process(&mut |t| tokens.push(t.text.clone()));
@@ -158,7 +221,7 @@ impl<'a> Terms<'a> {
         tokens
     }
 
-    fn value(&mut self, target: &Target, mut literal: UserInputLiteral) -> Found {
+    pub(super) fn value(&mut self, target: &Target, mut literal: UserInputLiteral) -> Found {
         if target.kind == FieldType::Date {
             let span = self.span(target, &literal.phrase)?;
             return Some(between(target, Some(span.start), Some(span.end)));
@@ -176,7 +239,7 @@ impl<'a> Terms<'a> {
     }
 
     /// The term of one value of a field that is matched whole.
-    fn whole(&mut self, target: &Target, text: &str) -> Option<Term> {
+    pub(super) fn whole(&mut self, target: &Target, text: &str) -> Option<Term> {
         let value = match target.kind {
             FieldType::Integer => text.parse::<i64>().ok().map(|n| n.to_string()),
             FieldType::Boolean => text.parse::<bool>().ok().map(|b| b.to_string()),
@@ -201,7 +264,7 @@ impl<'a> Terms<'a> {
         Some(query)
     }
 
-    fn exists(&mut self, target: &Target) -> Found {
+    pub(super) fn exists(&mut self, target: &Target) -> Found {
         if target.column {
             return Some(Box::new(ExistsQuery::new(target.path.clone(), true)));
         }
@@ -209,7 +272,7 @@ impl<'a> Terms<'a> {
         Some(Box::new(RangeQuery::new(first, Bound::Unbounded)))
     }
 
-    fn range(&mut self, field: Option<String>, lower: UserInputBound, upper: UserInputBound) -> Found {
+    pub(super) fn range(&mut self, field: Option<String>, lower: UserInputBound, upper: UserInputBound) -> Found {
         let Some(name) = field else { return self.problem("a range needs a field: field:[low TO high]") };
         let target = self.named(&name)?;
         if lower.term_str() == "*" && upper.term_str() == "*" {
@@ -220,6 +283,10 @@ impl<'a> Terms<'a> {
         }
         for bound in [&lower, &upper] {
             let text = bound.term_str();
+            let of_truths = target.kind == FieldType::Boolean && text != "*";
+            if of_truths || target.kind == FieldType::Json && text.parse::<bool>().is_ok() {
+                return self.problem(format!("field {:?}: a range cannot begin or end with {text}", target.path));
+            }
             if target.kind == FieldType::Float && text.parse::<f64>().is_ok_and(|n| !n.is_finite()) {
                 return self.problem(format!("field {:?}: expected a number, found {text:?}", target.path));
             }
@@ -271,6 +338,8 @@ impl<'a> Terms<'a> {
         if target.scanned || matches!(target.kind, FieldType::Text | FieldType::Json) {
             let mut all = Vec::with_capacity(elements.len());
             for phrase in elements {
+                // Each is a condition of its own.
+                self.spend()?;
                 let literal = UserInputLiteral {
                     field_name: None,
                     phrase,
@@ -285,58 +354,10 @@ impl<'a> Terms<'a> {
         let text = elements.join(" ");
         self.parse(UserInputLeaf::Set { field: Some(target.path.clone()), elements }, Some(&target), &text)
     }
-
-    fn pattern(&mut self, target: &Target, word: &str, pattern: Pattern) -> Found {
-        if word.len() > LONGEST_PATTERN {
-            return self.problem(format!("a prefix or fuzzy word has at most {LONGEST_PATTERN} bytes"));
-        }
-        self.spent.patterns += 1;
-        if self.spent.patterns > MOST_PATTERNS {
-            return self.problem(format!("expected at most {MOST_PATTERNS} prefixes and fuzzy words, over all fields"));
-        }
-        if let Pattern::Fuzzy(distance @ 3..) = pattern {
-            return self.problem(format!("{word}~{distance}: expected at most ~2"));
-        }
-        let term = |text: &str| match target.kind {
-            FieldType::Text => Some(Term::from_field_text(target.field, text)),
-            FieldType::Keyword => target.mark.map(|mark| self.view.fields.term(mark, text)),
-            FieldType::Json => {
-                let mut term = Term::from_field_json_path(target.field, &target.inner, true);
-                term.append_type_and_str(text);
-                Some(term)
-            }
-            _ => None,
-        };
-        let terms: Option<Vec<Term>> = self.tokens_of(target, word).iter().map(|t| term(t)).collect();
-        match (terms.as_deref(), pattern) {
-            (None, _) => {
-                let name = &target.path;
-                self.problem(format!("field {name:?}: prefixes and fuzzy words need a text or keyword field"))
-            }
-            (Some([]), _) if self.lenient => None,
-            (Some([]), _) => self.problem(no_word(word)),
-            (Some([term]), Pattern::Prefix) => {
-                // Where the index cannot be asked, the search itself will say so.
-                if self.view.has_more_terms(term, MOST_EXPANDED).unwrap_or(false) {
-                    return self
-                        .problem(format!("more than {MOST_EXPANDED} words begin with {word:?}: write more of it"));
-                }
-                if let Some(text) = term.value().as_str().filter(|_| target.kind == FieldType::Text) {
-                    self.prefixes.push(Prefix { field: target.field, text: text.to_owned() });
-                }
-                Some(Box::new(FuzzyTermQuery::new_prefix(term.clone(), 0, true)))
-            }
-            (Some([term]), Pattern::Fuzzy(d)) => Some(Box::new(FuzzyTermQuery::new(term.clone(), d, true))),
-            (Some(terms), Pattern::Prefix) if target.kind == FieldType::Text => {
-                Some(Box::new(PhrasePrefixQuery::new(terms.to_vec())))
-            }
-            (Some(_), _) => self.problem(format!("{word:?} is more than one word, which cannot be a pattern here")),
-        }
-    }
 }
 
 /// Documents with this term.
-fn one(term: Term) -> Box<dyn Query> {
+pub(super) fn one(term: Term) -> Box<dyn Query> {
     Box::new(TermQuery::new(term, IndexRecordOption::Basic))
 }
 
@@ -354,7 +375,7 @@ fn no_word(text: &str) -> String {
     format!("there is no word to look for in {text:?}")
 }
 
-fn any(mut queries: Vec<Box<dyn Query>>) -> Found {
+pub(super) fn any(mut queries: Vec<Box<dyn Query>>) -> Found {
     if queries.len() > 1 {
         return Some(Box::new(BooleanQuery::union(queries)));
     }

@@ -318,12 +318,12 @@ impl Decoder {
         }
         let mut declared = Vec::with_capacity(def.fields.len());
         for (at, (field, (slot, last_use))) in def.fields.iter().zip(&self.plan.fields).enumerate() {
-            let found = if *last_use { std::mem::take(&mut slots[*slot]) } else { slots[*slot].clone() };
-            let value = match found {
-                Slot::Given(value) if json::is_sentinel(&self.source.sentinels, &value) => continue,
-                Slot::Given(value) => self.typed(field, value)?,
+            let value = match &mut slots[*slot] {
                 Slot::Absent if self.source.absent == Absent::Clear => Value::Null,
                 Slot::Absent | Slot::Kept => continue,
+                Slot::Given(value) if json::is_sentinel(&self.source.sentinels, value) => continue,
+                Slot::Given(value) if *last_use => self.typed(field, std::mem::replace(value, Value::Null))?,
+                Slot::Given(value) => self.typed(field, value.clone())?,
             };
             if id.is_none() && field.merge.needs_event_id() && !value.is_null() {
                 let detail = format!("the field {} must know repeated events, so the event needs an id", field.name);

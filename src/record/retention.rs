@@ -139,6 +139,13 @@ impl Retention {
     }
 }
 
+impl Record {
+    /// The highest version of anything that is kept of it, a delete included, its first part; `None` if nothing is.
+    pub fn version(&self) -> Option<i64> {
+        highest(self)
+    }
+}
+
 /// The highest version of anything that is kept, its first part; `None` of an empty record.
 fn highest(record: &Record) -> Option<i64> {
     let fields = record.fields.iter().filter_map(|(_, state)| match state {

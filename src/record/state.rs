@@ -117,6 +117,13 @@ impl FieldState {
         }
     }
 
+    fn touch(&self) -> usize {
+        match self {
+            FieldState::Lww(cell) => cell.value.touch(),
+            FieldState::Set(_) | FieldState::Extreme(_) | FieldState::Cleared(_) | FieldState::Map(_) => 0,
+        }
+    }
+
     fn heap_size(&self) -> usize {
         match self {
             FieldState::Lww(cell) => cell.value.heap_size(),
@@ -156,6 +163,36 @@ impl Record {
         let behind_dynamic: usize = self.dynamic.iter().map(|(name, c)| name.len() + c.value.heap_size()).sum();
         let behind_journals: usize = self.journals.iter().map(|(_, journal)| journal.heap_size()).sum();
         fields + dynamic + journals + behind_fields + behind_dynamic + behind_journals
+    }
+
+    /// Reads a little of everything that merging and encoding these records will read, and gives a number made of that.
+    ///
+    /// Records lie scattered over memory, and each waits for several places of it, one after the other. Here the processor fetches
+    /// them side by side: first the records, then what they point to, then the texts behind that.
+    pub fn touch(records: &[&Record]) -> usize {
+        let lengths: usize = records.iter().map(|record| record.fields.len() + record.journals.len()).sum();
+        let lists: usize = records.iter().map(|record| record.touch_lists()).sum();
+        lengths + lists + records.iter().map(|record| record.touch_texts()).sum::<usize>()
+    }
+
+    fn touch_lists(&self) -> usize {
+        let fields: usize = self.fields.iter().map(|(id, _)| *id as usize).sum();
+        let dynamic: usize = self.dynamic.iter().map(|(name, _)| name.len()).sum();
+        fields + dynamic + self.journals.iter().map(|(_, journal)| journal.entries.len()).sum::<usize>()
+    }
+
+    fn touch_texts(&self) -> usize {
+        let fields: usize = self.fields.iter().map(|(_, state)| state.touch()).sum();
+        let dynamic: usize = self.dynamic.iter().map(|(_, cell)| cell.value.touch()).sum();
+        fields + dynamic + self.journals.iter().map(|(_, journal)| journal.touch()).sum::<usize>()
+    }
+
+    /// Where the state of a declared field is, or belongs; `guess` is looked at first.
+    pub(super) fn place(&self, id: u32, guess: usize) -> Result<usize, usize> {
+        match self.fields.get(guess) {
+            Some((found, _)) if *found == id => Ok(guess),
+            _ => self.fields.binary_search_by_key(&id, |(field, _)| *field),
+        }
     }
 
     /// State of a declared field.

@@ -25,8 +25,9 @@ use crate::{Error, Kind, Reaction, Result};
 const BACKOFF: Duration = Duration::from_millis(500);
 /// How often a quiet task's position is committed again: brokers forget offsets of quiet groups after days.
 const RENEW_EVERY: Duration = Duration::from_secs(3_600);
-/// An identity that is fenced this often within [`FENCED_WITHIN`] is used by two processes.
-const FENCED_MOST: usize = 3;
+/// An identity that is fenced this often within [`FENCED_WITHIN`] is used by two processes: these fence each other at every roll back.
+/// A broker that dies while it ends transactions fences once, and several may be killed one after the other.
+const FENCED_MOST: usize = 5;
 const FENCED_WITHIN: Duration = Duration::from_secs(60);
 
 /// What a committer is built from.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
+use tokio_util::sync::CancellationToken;
 
 /// The state of the process.
 #[derive(Debug, Default)]
@@ -11,7 +12,8 @@ pub struct Health {
     trouble: ArcSwapOption<String>,
     schemas: ArcSwapOption<String>,
     stall: ArcSwapOption<String>,
-    stopping: AtomicBool,
+    cold: AtomicBool,
+    stopping: CancellationToken,
 }
 
 impl Health {
@@ -39,12 +41,25 @@ impl Health {
     pub fn set_stall(&self, stall: Option<String>) {
         self.stall.store(stall.map(Arc::new));
     }
+    /// Whether copies of others' tasks that this instance had before its start are not back yet: until then the next instance of a
+    /// roll must not go, for nobody may be left to answer for its tasks.
+    pub fn is_cold(&self) -> bool {
+        self.cold.load(Ordering::Relaxed)
+    }
+    /// Records whether copies of before are still to come back.
+    pub fn set_cold(&self, cold: bool) {
+        self.cold.store(cold, Ordering::Relaxed);
+    }
     /// Whether the process is shutting down.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.stopping.is_cancelled()
+    }
+    /// Comes back when the process is shutting down.
+    pub async fn stopped(&self) {
+        self.stopping.cancelled().await;
     }
     /// Marks the process as shutting down.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.stopping.cancel();
     }
 }

@@ -26,6 +26,8 @@ const PERMIT_LOOK: Duration = Duration::from_millis(50);
 const ASK_WITHIN: Duration = Duration::from_secs(2);
 /// How often it is looked what should be kept.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The same until the copies of before the start are back.
+const LOOK_SOON: Duration = Duration::from_millis(100);
 
 /// The other instances, as the placement sees them.
 pub(super) struct Neighbours {
@@ -49,9 +51,9 @@ impl Neighbours {
         Self { cluster, me, count, steady, live: BTreeSet::new(), since: now, looked: now, orphaned: None }
     }
 
-    /// The others, if it is time to look and they have been the same for long enough.
-    fn look(&mut self) -> Option<Arc<Members>> {
-        if self.looked.elapsed() < LOOK_EVERY {
+    /// The others, if it is time to look; and whether they have been the same for long enough.
+    fn look(&mut self, every: Duration) -> Option<(Arc<Members>, bool)> {
+        if self.looked.elapsed() < every {
             return None;
         }
         self.looked = Instant::now();
@@ -62,7 +64,7 @@ impl Neighbours {
             (self.live, self.since) = (live, Instant::now());
             self.orphaned = None;
         }
-        (self.since.elapsed() >= self.steady).then_some(members)
+        Some((members, self.since.elapsed() >= self.steady))
     }
 
     /// Whether it is this instance's part to make the group share out anew tasks that nobody has owned for too long.
@@ -104,13 +106,21 @@ impl Neighbours {
 }
 
 impl Supervisor {
-    /// Begins the copies that should be here and ends those that need not.
+    /// Begins the copies that should be here and ends those that need not, when the cluster is steady. What is here from before a
+    /// restart is taken up at once: others count on it.
     pub(super) fn place(&mut self) -> Result<()> {
-        let Some(members) = self.neighbours.look() else { return Ok(()) };
+        let cold = self.health.is_cold();
+        let every = if cold { LOOK_SOON } else { LOOK_EVERY };
+        let Some((members, steady)) = self.neighbours.look(every) else { return Ok(()) };
+        let returning = cold && self.is_in_group() && self.neighbours.cluster.has_looked();
+        if !steady && !returning {
+            return Ok(());
+        }
         let mut changes: Vec<(TopicPartition, bool)> = Vec::new();
         let (mut orphans, mut owned) = (0, 0);
         for (topic, table) in &self.tables {
-            let (table, topic) = (&table.context.opener.table, Arc::from(topic.as_str()));
+            let opener = &table.context.opener;
+            let (table, topic) = (&opener.table, Arc::from(topic.as_str()));
             let name: Arc<str> = table.def.name.as_str().into();
             let tasks = table.tasks();
             for partition in 0..table.partitions {
@@ -123,12 +133,16 @@ impl Supervisor {
                 }
                 orphans += usize::from(!elsewhere());
                 let keep = self.neighbours.keeps(&members, &name, partition, followed);
-                if keep != followed {
+                if keep != followed && (steady || (keep && opener.dir(partition).exists())) {
                     changes.push((tp, keep));
                 }
             }
         }
-        if self.is_in_group() && self.neighbours.steps_back(&members, orphans, owned) && self.knows_everybody() {
+        if steady
+            && self.is_in_group()
+            && self.neighbours.steps_back(&members, orphans, owned)
+            && self.knows_everybody()
+        {
             tracing::warn!(
                 tasks = orphans,
                 "nobody owns some tasks: leaving the group and joining it again, so that it gives them out"
@@ -142,6 +156,9 @@ impl Supervisor {
             } else if let Some(copy) = self.unfollow(&tp)? {
                 self.close(&tp, copy)?;
             }
+        }
+        if returning && self.standbys.values().all(|view| has_arrived(view)) {
+            self.health.set_cold(false);
         }
         Ok(())
     }
@@ -215,6 +232,11 @@ impl Supervisor {
         let _ = self.table(tp)?.follower.send(Follow::Release(tp.partition, done));
         Ok(Some(Open { view, released }))
     }
+}
+
+/// Whether a copy answers like any other, or will not without a person.
+fn has_arrived(view: &TaskView) -> bool {
+    matches!(*view.phase(), Phase::Running | Phase::Stopped(_))
 }
 
 /// Tasks by what they are here.

@@ -22,7 +22,7 @@ use super::standbys::{Neighbours, Standbys};
 use super::worker::{Worker, WorkerContext, spawn};
 use crate::broker::{GroupToken, MemberEvent, Membership, TopicPartition};
 use crate::cluster::Cluster;
-use crate::config::Settings;
+use crate::config::{BrokerKind, Settings};
 use crate::runtime::Health;
 use crate::task::{Role, TaskView};
 use crate::{Error, Reaction, Result};
@@ -61,6 +61,12 @@ impl TableWorkers {
         let following = spawn(name, context.ended.clone(), move || Follower::new(opener, orders).run())?;
         let (permits, copy_permits) = (bounded(OPEN_AT_ONCE), bounded(COPIES_AT_ONCE));
         Ok(Self { context, workers, permits, follower, following, copy_permits })
+    }
+
+    /// Whether there are files of tasks here.
+    fn has_files(&self) -> bool {
+        let opener = &self.context.opener;
+        (0..opener.table.partitions).any(|partition| opener.dir(partition).exists())
     }
 }
 
@@ -123,7 +129,10 @@ impl Supervisor {
             let topic = settings.changelog_topic(&context.opener.table.def.name);
             Ok((topic, TableWorkers::start(context, workers)?))
         };
-        let tables = tables.into_iter().map(table).collect::<Result<_>>()?;
+        let tables: BTreeMap<String, TableWorkers> = tables.into_iter().map(table).collect::<Result<_>>()?;
+        // Only who was here before can have had copies, and only where there are others.
+        let was_here = tables.values().any(TableWorkers::has_files);
+        health.set_cold(was_here && settings.broker.kind == BrokerKind::Kafka);
         Ok(Self {
             membership,
             tables,

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use rocksdb::{
     ColumnFamilyDescriptor, DB, DBIterator, Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier, WriteBatch,
+    WriteOptions,
 };
 
 use super::expiry::Due;
@@ -209,7 +210,7 @@ impl Store {
     }
 
     pub(super) fn write(&self, write: WriteBatch) -> Result<()> {
-        self.db.write(write).map_err(|e| self.failed("writing", e))
+        crate::rocks::write(&self.db, write, WriteOptions::default()).map_err(|e| self.failed("writing", e))
     }
 
     /// Brings something of our own into a batch; `None` removes it.
@@ -248,7 +249,9 @@ impl Store {
 
     /// Keeps the table definition.
     pub fn set_definition(&self, definition: &[u8]) -> Result<()> {
-        self.db.put_cf(&self.family(META)?, DEFINITION, definition).map_err(|e| self.failed("writing", e))
+        let mut write = WriteBatch::default();
+        self.put_meta(&mut write, DEFINITION, Some(definition))?;
+        self.write(write)
     }
 
     /// Bytes on disk and in memtables, approximate.

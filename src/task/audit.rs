@@ -2,6 +2,9 @@
 //!
 //! Streams: the changelog once (a hash of every key's last record is kept, about 80 bytes a key), then the store once, with
 //! the index asked for every visible key.
+//!
+//! The store is held against the changelog as it was up to where the store covers it. Other instances may be writing meanwhile, and
+//! the broker may remove what they supersede: keys that were written since are left out of that, and counted.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
@@ -9,9 +12,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::open::{Opener, Task};
 use super::plan::RestorePlan;
-use super::restore::Changelog;
 use crate::Result;
-use crate::broker::TopicPartition;
+use crate::broker::Offset;
 use crate::index::View;
 use crate::record::{Record, Value, codec, derived, render};
 
@@ -41,13 +43,22 @@ pub struct Audit {
     pub restored: u64,
     /// Documents that had to be renewed before the comparison (0 after a clean stop).
     pub reindexed: u64,
+    /// Keys that somebody wrote while this was compared: store and changelog were not compared there.
+    pub moved: u64,
     /// Number of differences.
     pub different: u64,
+    /// Of these, those between changelog and store; the others are between store and index.
+    pub store_differs: u64,
     /// The first of them, a sentence each.
     pub differences: Vec<String>,
 }
 
 impl Audit {
+    fn store_differs(&mut self, key: &[u8], what: &str) {
+        self.store_differs += 1;
+        self.differs(key, what);
+    }
+
     fn differs(&mut self, key: &[u8], what: &str) {
         self.different += 1;
         if self.differences.len() < NAMED {
@@ -67,16 +78,22 @@ pub fn audit(opener: &Opener, task: &Task) -> Result<Audit> {
         reindexed: task.repaired.keys,
         ..Audit::default()
     };
-    let mut changelog = compacted(opener, task)?;
+    let covered = task.store.changelog()?;
+    let mut changelog = compacted(opener, task.partition, covered)?;
     found.changelog = changelog.len() as u64;
+    let moved = written_since(opener, task.partition, covered)?;
+    found.moved = moved.len() as u64;
     let view = opener.table.index.view();
     let mut visible = FxHashSet::default();
     let mut due = earliest_entries(task)?;
     task.store.scan(b"", &mut |key, stored| {
         found.store += 1;
         match changelog.remove(key) {
-            None => found.differs(key, "in the store, not in the changelog"),
-            Some(hash) if hash != xxh3_128(stored) => found.differs(key, "store and changelog hold different records"),
+            _ if moved.contains(&xxh3_64(key)) => {}
+            None => found.store_differs(key, "in the store, not in the changelog"),
+            Some(hash) if hash != xxh3_128(stored) => {
+                found.store_differs(key, "store and changelog hold different records");
+            }
             Some(_) => {}
         }
         let record = codec::decode(stored)?;
@@ -85,7 +102,7 @@ pub fn audit(opener: &Opener, task: &Task) -> Result<Audit> {
             // INV-STORE-3
             match due.remove(&xxh3_64(key)) {
                 Some(earliest) if earliest <= at => {}
-                entry => found.differs(key, &format!("due at {at}, but its entry in expiry is {entry:?}")),
+                entry => found.store_differs(key, &format!("due at {at}, but its entry in expiry is {entry:?}")),
             }
         }
         if render::is_shown(def, &record) {
@@ -97,8 +114,8 @@ pub fn audit(opener: &Opener, task: &Task) -> Result<Audit> {
         }
         Ok(true)
     })?;
-    for key in changelog.keys() {
-        found.differs(key, "in the changelog, not in the store");
+    for key in changelog.keys().filter(|key| !moved.contains(&xxh3_64(key))) {
+        found.store_differs(key, "in the changelog, not in the store");
     }
     view.document_keys(task.partition, &mut |key| {
         found.documents += 1;
@@ -120,19 +137,32 @@ fn earliest_entries(task: &Task) -> Result<FxHashMap<u64, i64>> {
     Ok(earliest)
 }
 
-/// The changelog's compacted view: the last record of every key, as a hash.
-fn compacted(opener: &Opener, task: &Task) -> Result<FxHashMap<Vec<u8>, u128>> {
-    let tp = TopicPartition::new(opener.settings.changelog_topic(&opener.table.def.name), task.partition);
-    let log = opener.broker.watermarks(&tp)?;
+/// Whether a store can be made anew from its changelog: that is read to its end, and is not the one that was lost.
+pub fn is_restorable(opener: &Opener, partition: u32) -> Result<()> {
+    if compacted(opener, partition, Offset::MAX)?.is_empty() { opener.check_group(partition, None) } else { Ok(()) }
+}
+
+/// The changelog's compacted view below an offset: the last record of every key, as a hash.
+fn compacted(opener: &Opener, partition: u32, below: Offset) -> Result<FxHashMap<Vec<u8>, u128>> {
+    let changelog = opener.changelog(partition);
+    let log = opener.broker.watermarks(&changelog.tp)?;
     let mut last = FxHashMap::default();
-    Changelog { broker: &*opener.broker, tp }.visit(
-        RestorePlan { from: log.low, to: log.high },
-        &mut |key, payload| match payload {
-            Some(payload) => drop(last.insert(key.to_vec(), xxh3_128(payload))),
-            None => drop(last.remove(key)),
-        },
-    )?;
+    changelog.visit(RestorePlan { from: log.low, to: log.high.min(below) }, &mut |key, payload| match payload {
+        Some(payload) => drop(last.insert(key.to_vec(), xxh3_128(payload))),
+        None => drop(last.remove(key)),
+    })?;
     Ok(last)
+}
+
+/// The keys that were written at an offset or behind it, hashed.
+fn written_since(opener: &Opener, partition: u32, from: Offset) -> Result<FxHashSet<u64>> {
+    let changelog = opener.changelog(partition);
+    let log = opener.broker.watermarks(&changelog.tp)?;
+    let mut keys = FxHashSet::default();
+    changelog.visit(RestorePlan { from: from.max(log.low), to: log.high }, &mut |key, _| {
+        keys.insert(xxh3_64(key));
+    })?;
+    Ok(keys)
 }
 
 /// How the documents of a visible record differ from it.

@@ -194,7 +194,7 @@ impl Opener {
 
     /// A task without a position whose group has one has lost its changelog: never "restored, empty". Of a topic that another
     /// table reads, too, the group's offset may be that table's.
-    fn check_group(&self, partition: u32, stored: Option<&Position>) -> Result<()> {
+    pub(super) fn check_group(&self, partition: u32, stored: Option<&Position>) -> Result<()> {
         let readers =
             |topic: &str| self.settings.tables.iter().flat_map(|t| &t.sources).filter(|s| s.topic == topic).count();
         let own = self.table.def.sources.iter().filter(|s| readers(&s.topic) < 2);

@@ -39,8 +39,13 @@ pub struct Changelog<'a> {
 
 impl Changelog<'_> {
     /// Reads from `plan.from` until everything below `plan.to` was handed out, whoever wrote it and however long its
-    /// transaction takes to end.
+    /// transaction takes to end. What is read beyond it is handed out, too.
     fn read(&self, plan: RestorePlan, visit: &mut dyn FnMut(Stretch) -> Result<()>) -> Result<()> {
+        self.read_below(plan, Offset::MAX, visit)
+    }
+
+    /// As [`Changelog::read`], without what stands at `limit` or behind it.
+    fn read_below(&self, plan: RestorePlan, limit: Offset, visit: &mut dyn FnMut(Stretch) -> Result<()>) -> Result<()> {
         if plan.from >= plan.to {
             return Ok(());
         }
@@ -50,7 +55,9 @@ impl Changelog<'_> {
         loop {
             let progress = reader.read(STRETCH, Duration::from_millis(200), &mut |m| {
                 stretch.next = m.offset + 1;
-                stretch.push(m.key, m.payload);
+                if m.offset < limit {
+                    stretch.push(m.key, m.payload);
+                }
             })?;
             match progress {
                 Progress::Records(0) if told.elapsed() > SLOW => {
@@ -79,9 +86,9 @@ impl Changelog<'_> {
 }
 
 impl Changelog<'_> {
-    /// Hands every record of the plan's range to `visit`, position records left out.
+    /// Hands every record of the plan's range to `visit`, and no other; position records left out.
     pub fn visit(&self, plan: RestorePlan, visit: &mut dyn FnMut(&[u8], Option<&[u8]>)) -> Result<()> {
-        self.read(plan, &mut |stretch| {
+        self.read_below(plan, plan.to, &mut |stretch| {
             stretch.records.iter().for_each(|(k, v)| visit(k, v.as_deref()));
             Ok(())
         })

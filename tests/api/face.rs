@@ -153,6 +153,14 @@ impl Face {
         Self::of(self.lab)
     }
 
+    /// Stops it, and starts it with these settings, too.
+    pub(crate) fn restart_with(self, sets: &[&str]) -> Self {
+        self.instance.stop();
+        let mut lab = self.lab;
+        lab.sets.extend(sets.iter().map(|set| (*set).to_owned()));
+        Self::of(lab)
+    }
+
     pub(crate) fn search(&self, query: &str) -> Value {
         self.client.get(&format!("/v1/tables/products/search?{query}"))
     }

@@ -10,18 +10,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("clock", &[]),
     ("fault", &[]),
+    ("rocks", &[]),
     ("record", &[]),
     ("metrics", &["record"]),
     ("telemetry", &["config"]),
     ("config", &["record"]),
     ("console", &[]),
     ("registry", &["config", "record"]),
-    ("broker", &["config", "record", "metrics", "clock", "fault"]),
-    ("store", &["broker", "config", "record", "metrics", "clock", "fault"]),
+    ("broker", &["rocks", "config", "record", "metrics", "clock", "fault"]),
+    ("store", &["rocks", "broker", "config", "record", "metrics", "clock", "fault"]),
     ("index", &["broker", "config", "record", "metrics", "clock", "fault"]),
     ("quarantine", &["broker", "config", "record", "metrics", "clock", "fault"]),
     ("task", &["quarantine", "store", "index", "broker", "config", "record", "metrics", "clock", "fault"]),
     ("cluster", &["task", "broker", "config", "metrics", "clock"]),
+    ("changes", &["query", "index", "broker", "config", "record", "metrics", "clock"]),
     ("query", &["task", "cluster", "store", "index", "broker", "config", "record", "metrics", "clock"]),
     (
         "runtime",
@@ -43,6 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "api",
         &[
+            "changes",
             "query",
             "console",
             "quarantine",
@@ -61,6 +64,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "app",
         &[
             "api",
+            "changes",
             "runtime",
             "query",
             "console",
@@ -84,6 +88,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "app",
             "api",
+            "changes",
             "runtime",
             "query",
             "console",
@@ -115,7 +120,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
 /// Crates that stay where they belong, as prefixes of paths below `src/`.
 const CRATES: &[(&[&str], &[&str])] = &[
     (&["rdkafka", "rdkafka_sys"], &["broker/kafka"]),
-    (&["rocksdb", "librocksdb_sys"], &["store/", "store.rs", "broker/local"]),
+    (&["rocksdb", "librocksdb_sys"], &["rocks.rs", "store/", "store.rs", "broker/local"]),
     (&["tantivy"], &["index/", "index.rs", "query/", "query.rs"]),
     (&["axum", "axum_core"], &["api/", "api.rs", "console/", "console.rs", "cli/", "app.rs", "app/"]),
     (&["bincode"], &["record/"]),

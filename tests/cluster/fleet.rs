@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::common::client::{Client, escape};
 use crate::common::kafka::start_kafka;
-use crate::common::lab::{Instance, Lab, On, PATIENCE, lasting_port};
+use crate::common::lab::{Instance, Lab, PATIENCE, configuration, lasting_port};
 use crate::common::truth;
 use crate::common::workload::{Delivery, Workload};
 
@@ -38,13 +38,17 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Nobody runs yet; the topics are there. `None` where no Kafka can run.
     pub(crate) fn new(sets: &[&str]) -> Option<Self> {
-        start_kafka()?;
-        let mut lab = Lab::new(On::Kafka, "catalog.toml");
+        Some(Self::over(start_kafka()?.bootstrap.clone(), sets))
+    }
+
+    /// As [`Fleet::new`], over the Kafka at this address.
+    pub(crate) fn over(bootstrap: String, sets: &[&str]) -> Self {
+        let mut lab = Lab::over(Some(bootstrap), &configuration("catalog.toml"));
         lab.partitions = PARTITIONS;
         lab.sets.push(format!("broker.session_timeout={}s", SESSION.as_secs()));
         lab.sets.extend(sets.iter().map(|s| (*s).to_owned()));
         lab.load(&[]);
-        Some(Self { lab, running: BTreeMap::new(), stalled: BTreeSet::new(), ports: BTreeMap::new() })
+        Self { lab, running: BTreeMap::new(), stalled: BTreeSet::new(), ports: BTreeMap::new() }
     }
 
     /// Starts instances and waits until they listen.
@@ -55,12 +59,17 @@ impl Fleet {
     pub(crate) fn start_with(&mut self, numbers: Range<usize>, arguments: &[&str], variables: &[(&str, &str)]) {
         let mut new = Vec::new();
         for n in numbers {
-            // The same at every start, as it is where instances have names.
-            let port = *self.ports.entry(n).or_insert_with(lasting_port);
-            new.push((n, self.lab.spawn_member(n, port, arguments, variables)));
+            new.push((n, self.spawn(n, arguments, variables)));
         }
         new.iter_mut().for_each(|(_, instance)| instance.wait_listening());
         self.running.extend(new);
+    }
+
+    /// Starts an instance and waits for nothing; it is not among those that run.
+    pub(crate) fn spawn(&mut self, number: usize, arguments: &[&str], variables: &[(&str, &str)]) -> Instance {
+        // The same at every start, as it is where instances have names.
+        let port = *self.ports.entry(number).or_insert_with(lasting_port);
+        self.lab.spawn_member(number, port, arguments, variables)
     }
 
     pub(crate) fn kill(&mut self, number: usize) {
@@ -97,6 +106,12 @@ impl Fleet {
 
     pub(crate) fn client(&self, number: usize) -> Client {
         self.running[&number].client()
+    }
+
+    /// Where some of them are.
+    pub(crate) fn addresses(&self, of: impl Fn(usize) -> bool) -> Vec<String> {
+        let wanted = self.running.iter().filter(|(n, _)| of(**n));
+        wanted.map(|(_, instance)| instance.address.clone().expect("it listens")).collect()
     }
 
     /// What was written to stderr by an instance so far.

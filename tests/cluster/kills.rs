@@ -1,11 +1,11 @@
 //! R1: random instances killed again and again under load.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::common::dice::Dice;
 use crate::common::workload::{Delivery, Workload};
 use crate::common::{full_scale, report};
 use crate::fleet::{Fleet, PARTITIONS, SESSION, owners, shares};
@@ -18,23 +18,6 @@ const CHUNK: usize = 1_000;
 const LIFE: Duration = Duration::from_millis(3_000);
 /// Longest time until the victim is back, within its session.
 const ABSENCE: Duration = Duration::from_millis(2_000);
-
-/// Numbers that look random; the same seed gives the same ones.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % below
-    }
-
-    fn pause(&mut self, longest: Duration) -> Duration {
-        Duration::from_millis(self.below(u64::try_from(longest.as_millis()).unwrap()))
-    }
-}
 
 /// What has happened.
 #[derive(Default)]
@@ -49,10 +32,7 @@ struct Tally {
 fn kills_of_random_instances_lose_nothing_and_repeat_nothing() {
     let Some(mut fleet) = Fleet::new(&[]) else { return };
     let (kills, events, keys) = if full_scale() { (100, 1_000_000, 100_000) } else { (6, 60_000, 5_000) };
-    let given = std::env::var("KELD_TEST_SEED").ok().map(|s| s.parse().unwrap());
-    let seed = given.unwrap_or_else(|| RandomState::new().hash_one("kills"));
-    report(&format!("R1 begins: KELD_TEST_SEED={seed}"));
-    let (mut dice, mut tally) = (Dice(seed), Tally::default());
+    let (mut dice, mut tally) = (Dice::thrown("R1"), Tally::default());
     let workload = Workload::catalog(events, keys, &[]);
     fleet.start(0..INSTANCES);
     fleet.wait_for("every instance to own tasks", owners);
@@ -77,7 +57,7 @@ fn kills_of_random_instances_lose_nothing_and_repeat_nothing() {
 
 /// Appends `part`, kills somebody meanwhile, and brings it back, mostly within its session.
 fn round(fleet: &mut Fleet, part: &[Delivery], dice: &mut Dice, tally: &mut Tally) {
-    let (victim, life) = (usize::try_from(dice.below(INSTANCES as u64)).unwrap(), dice.pause(LIFE));
+    let (victim, life) = (dice.place(INSTANCES), dice.pause(LIFE));
     let moves = dice.below(4) == 0;
     let absence = if moves { SESSION + dice.pause(ABSENCE) } else { dice.pause(ABSENCE) };
     let before = consumed(fleet);
@@ -110,7 +90,7 @@ fn done(appended: &AtomicUsize, part: &[Delivery]) -> bool {
 }
 
 /// Events that the owners of all tasks have consumed; 0 for a task that has no owner now.
-fn consumed(fleet: &Fleet) -> u64 {
+pub(crate) fn consumed(fleet: &Fleet) -> u64 {
     let of = |status: &Value| {
         let accounts = status["tables"][0]["accounting"].as_object().unwrap().values();
         accounts.map(|a| a["consumed"].as_u64().unwrap()).sum::<u64>()

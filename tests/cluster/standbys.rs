@@ -1,6 +1,6 @@
 //! Copies of tasks: where they are, how close they follow, and what they save when an owner dies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -22,6 +22,15 @@ fn copies(statuses: &BTreeMap<usize, Value>, ends: &Ends, count: usize) -> Optio
         }
     }
     copies.values().all(|hosts| hosts.len() == count).then_some(copies)
+}
+
+/// Waits until every task has a copy that has caught up; a busy machine may have more of some for a while.
+pub(crate) fn wait_copied(fleet: &mut Fleet, ends: &Ends) {
+    fleet.wait_for("a copy of every task", |statuses| {
+        let all = statuses.values().flat_map(|status| tasks_in(status, "standby", "running"));
+        let copied = all.filter(|task| is_shown(task, ends)).map(|task| task["partition"].as_u64());
+        (copied.collect::<BTreeSet<_>>().len() == PARTITIONS as usize).then_some(())
+    });
 }
 
 #[test]

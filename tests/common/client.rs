@@ -13,10 +13,12 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(base: &str) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(60)))
-            .build();
+        Self::with_timeout(base, Duration::from_secs(60))
+    }
+
+    /// A client that gives a request up after `timeout`.
+    pub(crate) fn with_timeout(base: &str, timeout: Duration) -> Self {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(timeout)).build();
         Self { agent: config.into(), base: base.to_owned() }
     }
 

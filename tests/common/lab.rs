@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use keld::broker::kafka::{KafkaBroker, KafkaOptions};
 use keld::broker::local::{LocalBroker, LocalOptions};
-use keld::broker::{Broker, NewRecord, TopicPartition, TopicSpec};
+use keld::broker::{Appender, Broker, NewRecord, TopicPartition, TopicSpec};
 use keld::record::Partitioner;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -49,12 +49,17 @@ pub(crate) struct Lab {
 impl Lab {
     /// With the configuration `config` of the repository (`catalog.toml`, `flights.toml`).
     pub(crate) fn new(on: On, config: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(config);
-        Self::with_config(on, &std::fs::read_to_string(path).unwrap())
+        Self::with_config(on, &configuration(config))
     }
 
     /// With a configuration given as text.
     pub(crate) fn with_config(on: On, text: &str) -> Self {
+        let kafka = || start_kafka().unwrap_or_else(|| panic!("there is no Kafka"));
+        Self::over((on == On::Kafka).then(|| kafka().bootstrap.clone()), text)
+    }
+
+    /// Over the Kafka at this address, or else the embedded log.
+    pub(crate) fn over(bootstrap: Option<String>, text: &str) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = tempfile::tempdir().unwrap();
@@ -69,8 +74,7 @@ impl Lab {
         };
         let text: String = text.lines().map(line).collect();
         std::fs::write(&config, text).unwrap();
-        let bootstrap =
-            (on == On::Kafka).then(|| start_kafka().unwrap_or_else(|| panic!("there is no Kafka")).bootstrap.clone());
+        let on = if bootstrap.is_some() { On::Kafka } else { On::Local };
         topics.sort();
         topics.dedup();
         Self { dir, on, name, config, sets: Vec::new(), partitions: PARTITIONS, topics, bootstrap }
@@ -79,6 +83,11 @@ impl Lab {
     /// The real name of a source topic.
     pub(crate) fn topic(&self, topic: &str) -> String {
         format!("{}.{topic}", self.name)
+    }
+
+    /// Where Kafka is; `None` on the embedded log.
+    pub(crate) fn bootstrap(&self) -> Option<&str> {
+        self.bootstrap.as_deref()
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
@@ -111,7 +120,11 @@ impl Lab {
     pub(crate) fn load(&self, deliveries: &[Delivery]) {
         let broker = self.broker();
         self.create_sources(&*broker);
-        let appender = broker.appender().unwrap();
+        self.append(&*broker.appender().unwrap(), deliveries);
+    }
+
+    /// Appends deliveries to the source topics, which are there.
+    pub(crate) fn append(&self, appender: &dyn Appender, deliveries: &[Delivery]) {
         for chunk in deliveries.chunks(CHUNK) {
             appender.append(chunk.iter().map(|d| self.record(d)).collect()).unwrap();
         }
@@ -204,6 +217,11 @@ impl Lab {
         assert!(!out.is_empty(), "keld verify audited nothing");
         out.into_owned()
     }
+}
+
+/// The text of a configuration of the repository.
+pub(crate) fn configuration(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)).unwrap()
 }
 
 /// A child process running the built binary.

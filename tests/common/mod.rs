@@ -5,8 +5,13 @@
 #![expect(dead_code, reason = "every test binary uses a part of it")]
 
 pub(crate) mod client;
+pub(crate) mod dice;
 pub(crate) mod kafka;
 pub(crate) mod lab;
+pub(crate) mod own_kafka;
+pub(crate) mod python;
+pub(crate) mod sse;
+pub(crate) mod topics;
 pub(crate) mod truth;
 pub(crate) mod workload;
 

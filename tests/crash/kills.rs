@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::common::client::Client;
+use crate::common::dice::Dice;
 use crate::common::lab::{Instance, Lab, On, PARTITIONS};
 use crate::common::workload::{Delivery, Workload};
 use crate::common::{full_scale, report};
-use crate::scene::{Dice, Seen, Witness, counted, finish, openings};
+use crate::scene::{Seen, Witness, counted, finish, openings};
 
 /// Longest life of a process that is killed before it listens, or soon after.
 const STARTING: Duration = Duration::from_millis(400);
@@ -184,9 +185,17 @@ fn running(client: &Client) -> Option<u64> {
 }
 
 fn send_rest(lab: &Lab, mut uploads: VecDeque<Upload>) {
-    let instance = lab.start();
+    let mut instance = lab.start();
     let rest = uploads.len();
     assert!(!send(&instance.client(), &mut uploads, rest, &AtomicBool::new(false), &AtomicU64::new(0)));
+    // A stop while tasks are still being opened is clean, too, and leaves the rest of that to the next start.
+    instance.wait_for("every task to run", |client| {
+        let (_, body) = client.try_get("/v1/status").ok()?;
+        let status: Value = serde_json::from_str(&body).ok()?;
+        let tasks = status["tasks"].as_array()?;
+        let running = tasks.iter().filter(|task| task["phase"]["name"] == "running").count();
+        (running == PARTITIONS as usize).then_some(())
+    });
     instance.stop();
 }
 

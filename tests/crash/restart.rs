@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::common::client::{Client, escape};
+use crate::common::dice::Dice;
 use crate::common::lab::{Instance, Lab, On, PARTITIONS};
 use crate::common::workload::Delivery;
 use crate::common::{report, scaled};
-use crate::scene::{Dice, Ends, Seen, TABLE, Witness, counted, openings};
+use crate::scene::{Ends, Seen, TABLE, Witness, counted, openings};
 
 /// Records loaded at a time, so that the test itself stays small.
 const PART: usize = 50_000;

@@ -1,7 +1,6 @@
 //! What crash tests look at: what is committed, what a process said before it ended, and the whole comparison at the end.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,33 +23,6 @@ pub(crate) const TABLE: &str = "products";
 
 /// By topic and partition, the end of a source's log.
 pub(crate) type Ends = BTreeMap<(String, u32), i64>;
-
-/// Numbers that look random; the same seed gives the same ones.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    /// Seeded by `KELD_TEST_SEED`, else anew each time; says which seed it is.
-    pub(crate) fn thrown(what: &str) -> Self {
-        let given = std::env::var("KELD_TEST_SEED").ok().map(|s| s.parse().unwrap());
-        let seed = given.unwrap_or_else(|| RandomState::new().hash_one(what));
-        println!("{what}: KELD_TEST_SEED={seed}");
-        Self(seed)
-    }
-
-    /// From 0 to `below`, `below` itself excluded.
-    pub(crate) fn below(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % below
-    }
-
-    /// A pause shorter than `longest`.
-    pub(crate) fn pause(&mut self, longest: Duration) -> Duration {
-        Duration::from_micros(self.below(u64::try_from(longest.as_micros()).unwrap()))
-    }
-}
 
 /// Follows from outside what is committed: the position records of the changelog. Reads on where it stopped.
 #[derive(Default)]
@@ -141,12 +113,17 @@ fn sets(lab: &Lab) -> Vec<String> {
 
 /// Runs `keld verify`, whatever it finds.
 pub(crate) fn verify(lab: &Lab) -> Output {
+    verify_with(lab, &[])
+}
+
+/// As [`verify`], with more arguments. Nobody is there to answer questions.
+pub(crate) fn verify_with(lab: &Lab, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keld"));
     command.arg("verify").arg("--config").arg(&lab.config).env_clear().env("KELD_LOG", "warn");
     for set in sets(lab) {
         command.args(["--set", &set]);
     }
-    command.output().unwrap()
+    command.args(arguments).output().unwrap()
 }
 
 /// How a task was opened, by the log line that says so.

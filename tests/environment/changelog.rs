@@ -1,36 +1,8 @@
 //! A changelog that is gone: never "restored, empty".
 
-use keld::broker::Broker;
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
-
-use crate::common::kafka::start_kafka;
-use crate::common::lab::{Lab, On, PARTITIONS, PATIENCE, loaded};
+use crate::common::lab::{Lab, On, loaded};
+use crate::common::topics::recreate;
 use crate::setting::{CONFIG, available, exact, failed, workload};
-
-/// Deletes a topic and makes it again, empty.
-fn recreate(broker: &dyn Broker, name: &str) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &start_kafka().unwrap().bootstrap).create().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let deleted = runtime.block_on(admin.delete_topics(&[name], &AdminOptions::new())).unwrap();
-    assert_eq!(deleted, [Ok(name.to_owned())]);
-    let until = std::time::Instant::now() + PATIENCE;
-    while broker.topic(name).unwrap().is_some() {
-        assert!(std::time::Instant::now() < until, "topic {name} is not deleted");
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    broker
-        .create_topic(&keld::broker::TopicSpec {
-            name: name.to_owned(),
-            partitions: PARTITIONS,
-            replication: -1,
-            compacted: true,
-            settings: std::collections::BTreeMap::new(),
-        })
-        .unwrap();
-}
 
 #[test]
 fn a_changelog_made_anew_is_refused_and_rebuilding_works() {

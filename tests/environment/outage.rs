@@ -1,81 +1,18 @@
 //! Kafka that is not there yet, and Kafka that goes away.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use keld::broker::kafka::{KafkaBroker, KafkaOptions};
-use keld::broker::{Appender, Broker};
+use keld::broker::Broker;
 
-use crate::common::kafka::{start_kafka, stop_at_exit};
+use crate::common::kafka::start_kafka;
 use crate::common::lab::{Instance, Lab, On, PATIENCE};
+use crate::common::own_kafka::Kafka;
 use crate::common::truth;
-use crate::common::workload::{Delivery, Workload};
+use crate::common::workload::Workload;
 use crate::setting::{CONFIG, exact, workload};
-
-/// The newest Kafka that can be restarted under load. Since 4.3 (seen with 4.3.1, still so in 4.4.0) a coordinator that comes
-/// back with a transaction to commit takes partitions without a leader for deleted, and writes no end of the transaction to
-/// them (KAFKA-20734): what was committed stays hidden until somebody ends it by hand.
-const VERSION: (&str, &str) = ("KELD_KAFKA_VERSION", "4.2.1");
-
-/// A Kafka of this test's own, on a port chosen before it is started.
-struct Kafka {
-    script: PathBuf,
-    dir: PathBuf,
-    port: u16,
-    /// Stops it when the test process ends, however it ends.
-    _alive: ChildStdin,
-}
-
-impl Kafka {
-    fn plan(at: &Path) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka");
-        let dir = at.join("kafka");
-        std::fs::create_dir_all(&dir).unwrap();
-        // Not one that the system hands out for outgoing connections: a client that finds nobody there could take it.
-        let first = 32_000 + u16::try_from(std::process::id() % 700).unwrap();
-        let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-        static NEXT: AtomicU16 = AtomicU16::new(0);
-        let port = (0..60).map(|_| first + NEXT.fetch_add(1, Ordering::Relaxed)).find(free).unwrap();
-        let alive = stop_at_exit(&script, &dir).unwrap();
-        Self { script, dir, port, _alive: alive }
-    }
-
-    fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    fn run(&self, command: &str, more: &[&str]) {
-        let mut script = Command::new(&self.script);
-        script.env(VERSION.0, VERSION.1).arg(command).arg(&self.dir).args(more).stdin(Stdio::null());
-        let done = script.output().unwrap();
-        assert!(done.status.success(), "scripts/kafka {command}: {}", String::from_utf8_lossy(&done.stderr));
-    }
-
-    fn start(&self) {
-        self.run("start", &["--port", &self.port.to_string()]);
-    }
-
-    fn connect(&self) -> Arc<KafkaBroker> {
-        KafkaBroker::connect(KafkaOptions::new(self.address(), "test")).unwrap()
-    }
-}
-
-impl Drop for Kafka {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.dir.join("node-1/kafka.log")).unwrap_or_default();
-            let tail: Vec<&str> = log.lines().rev().take(30).collect();
-            println!("the end of Kafka's log:");
-            tail.iter().rev().for_each(|line| println!("{line}"));
-        }
-        // Before its directory goes.
-        let _ = Command::new(&self.script).arg("stop").arg(&self.dir).output();
-    }
-}
 
 /// A laboratory whose instance talks to `kafka`; what the laboratory itself would use is not used.
 fn lab(kafka: &Kafka) -> Lab {
@@ -86,12 +23,6 @@ fn lab(kafka: &Kafka) -> Lab {
     // Both outages last longer: the instance loses its place in the group as well.
     lab.sets.push("broker.session_timeout=2s".into());
     lab
-}
-
-fn append(lab: &Lab, appender: &dyn Appender, deliveries: &[Delivery]) {
-    for chunk in deliveries.chunks(2_000) {
-        appender.append(chunk.iter().map(|d| lab.record(d)).collect()).unwrap();
-    }
 }
 
 fn wait_words(instance: &mut Instance, words: &[&str]) {
@@ -183,7 +114,7 @@ fn kafka_may_come_late_and_go_away() {
     let all = workload(60_000, 0);
     let broker = kafka.connect();
     let appender = broker.appender().unwrap();
-    append(&lab, &*appender, &all.deliveries[..10_000]);
+    lab.append(&*appender, &all.deliveries[..10_000]);
     instance.wait_caught_up(&lab.ends(&*broker));
     no_trouble(&mut instance);
 
@@ -197,7 +128,7 @@ fn kafka_may_come_late_and_go_away() {
     let answers = reader.stop();
     println!("{:?}: {answers} reads were answered during the first outage", since.elapsed());
 
-    append(&lab, &*appender, &all.deliveries[10_000..]);
+    lab.append(&*appender, &all.deliveries[10_000..]);
     let ends = lab.ends(&*broker);
     instance.wait_for("work on the rest", |client| {
         let status = client.get("/v1/status");
@@ -244,7 +175,7 @@ fn an_instance_can_be_stopped_while_kafka_is_away() {
     let mut instance = lab.start();
     let all = workload(5_000, 0);
     let broker = kafka.connect();
-    append(&lab, &*broker.appender().unwrap(), &all.deliveries);
+    lab.append(&*broker.appender().unwrap(), &all.deliveries);
     let ends = lab.ends(&*broker);
     instance.wait_caught_up(&ends);
     kafka.run("kill", &[]);

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::common::dice::Dice;
 use crate::naive::{Catalogue, tokens};
 
 /// What a field holds, as far as queries care.
@@ -50,24 +51,6 @@ pub(crate) struct Search {
     pub(crate) number: &'static str,
 }
 
-/// Random numbers that a seed gives again.
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % n.max(1) as u64).unwrap()
-    }
-
-    fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
-}
-
 /// A search.
 pub(crate) fn generate(dice: &mut Dice, catalogue: &Catalogue) -> Search {
     let of = |wanted: &[Kind]| -> Vec<&'static str> {
@@ -75,16 +58,16 @@ pub(crate) fn generate(dice: &mut Dice, catalogue: &Catalogue) -> Search {
     };
     let sortable = of(&[Kind::Keyword, Kind::Number, Kind::Date, Kind::Boolean]);
     let mut sort: Vec<(&'static str, bool)> = Vec::new();
-    for _ in 0..dice.below(4) {
+    for _ in 0..dice.place(4) {
         let field = *dice.one_of(&sortable);
         if sort.iter().all(|(held, _)| *held != field) {
-            sort.push((field, dice.below(2) == 0));
+            sort.push((field, dice.place(2) == 0));
         }
     }
-    sort.push(("_key", dice.below(2) == 0));
+    sort.push(("_key", dice.place(2) == 0));
     Search {
-        q: (dice.below(3) == 0).then(|| query(dice, catalogue, 2)),
-        filters: (0..dice.below(3)).map(|_| query(dice, catalogue, 2)).collect(),
+        q: (dice.place(3) == 0).then(|| query(dice, catalogue, 2)),
+        filters: (0..dice.place(3)).map(|_| query(dice, catalogue, 2)).collect(),
         sort,
         facet: dice.one_of::<&'static str>(&catalogue.facets),
         number: dice.one_of::<&'static str>(&of(&[Kind::Number])),
@@ -92,8 +75,8 @@ pub(crate) fn generate(dice: &mut Dice, catalogue: &Catalogue) -> Search {
 }
 
 fn query(dice: &mut Dice, catalogue: &Catalogue, depth: usize) -> Query {
-    let many = |dice: &mut Dice| (0..2 + dice.below(2)).map(|_| query(dice, catalogue, depth - 1)).collect();
-    match dice.below(if depth == 0 { 6 } else { 10 }) {
+    let many = |dice: &mut Dice| (0..2 + dice.place(2)).map(|_| query(dice, catalogue, depth - 1)).collect();
+    match dice.place(if depth == 0 { 6 } else { 10 }) {
         6 => Query::All(many(dice)),
         7 | 8 => Query::Any(many(dice)),
         9 => Query::Not(Box::new(query(dice, catalogue, depth - 1))),
@@ -126,15 +109,15 @@ fn leaf(dice: &mut Dice, catalogue: &Catalogue) -> Query {
 
 fn words(dice: &mut Dice, field: &'static str, text: &str) -> Option<Query> {
     let all = tokens(text);
-    let at = dice.below(all.len());
+    let at = dice.place(all.len());
     let word = all.get(at)?.clone();
     // Words of the grammar stand for themselves only within quotes.
     if ["and", "or", "not", "in", "to"].contains(&word.as_str()) {
         return None;
     }
-    Some(match dice.below(5) {
-        0 => Query::Phrase(field, all[at..all.len().min(at + 2 + dice.below(2))].to_vec()),
-        1 => Query::Prefix(field, word.chars().take(1 + dice.below(3)).collect()),
+    Some(match dice.place(5) {
+        0 => Query::Phrase(field, all[at..all.len().min(at + 2 + dice.place(2))].to_vec()),
+        1 => Query::Prefix(field, word.chars().take(1 + dice.place(3)).collect()),
         2 => Query::Bare(word),
         _ => Query::Word(field, word),
     })
@@ -145,8 +128,8 @@ fn keyword(dice: &mut Dice, catalogue: &Catalogue, field: &'static str, value: &
         return None;
     }
     let plain = value.chars().all(|c| c.is_ascii_alphanumeric()) && !["AND", "OR", "NOT", "IN", "TO"].contains(&value);
-    Some(match dice.below(5) {
-        0 if plain => Query::Prefix(field, value.chars().take(1 + dice.below(2)).collect()),
+    Some(match dice.place(5) {
+        0 if plain => Query::Prefix(field, value.chars().take(1 + dice.place(2)).collect()),
         1 if plain => Query::Bare(value.to_owned()),
         2 => {
             let other = dice.one_of(&catalogue.records).1.get(field).and_then(Value::as_str).unwrap_or(value);
@@ -163,8 +146,8 @@ fn keyword(dice: &mut Dice, catalogue: &Catalogue, field: &'static str, value: &
 
 fn range(dice: &mut Dice, catalogue: &Catalogue, field: &'static str, value: Value) -> Query {
     let other = dice.one_of(&catalogue.records).1.get(field).cloned().filter(|v| !v.is_array());
-    let inclusive = dice.below(2) == 0;
-    match (dice.below(4), other) {
+    let inclusive = dice.place(2) == 0;
+    match (dice.place(4), other) {
         (0, _) => Query::Is(field, value),
         (1, _) => Query::Within(field, Some(value), None, inclusive),
         (2, Some(other)) => Query::Within(field, Some(value), Some(other), inclusive),

@@ -1,19 +1,29 @@
 //! Evaluation by looking at every record.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::common::client::Client;
 use crate::common::workload::Workload;
-use crate::generate::{Kind, Query, Search, text};
+use crate::generate::{Kind, Query, Search};
 
-/// Hits of a page.
-const PAGE: usize = 15;
+pub(crate) type Record = Map<String, Value>;
 
-type Record = Map<String, Value>;
+/// Fields of `config/catalog.toml`.
+pub(crate) const CATALOG: &[(&str, Kind)] = &[
+    ("title", Kind::Text),
+    ("description", Kind::Text),
+    ("brand", Kind::Keyword),
+    ("category", Kind::Keyword),
+    ("price", Kind::Number),
+    ("list_price", Kind::Number),
+    ("currency", Kind::Keyword),
+    ("promo", Kind::Boolean),
+    ("qty", Kind::Number),
+    ("warehouse", Kind::Keyword),
+    ("sold", Kind::Number),
+];
 
 /// The records, and what their fields are.
 pub(crate) struct Catalogue {
@@ -34,6 +44,15 @@ impl Catalogue {
 
     fn kind(&self, field: &str) -> Kind {
         self.fields.iter().find(|(name, _)| *name == field).map_or(Kind::Keyword, |(_, kind)| *kind)
+    }
+
+    /// The records that a search finds, in its order.
+    pub(crate) fn wanted(&self, search: &Search) -> Vec<&(String, Record)> {
+        let asked = || search.q.iter().chain(&search.filters);
+        let found = self.records.iter().filter(|(key, record)| asked().all(|q| self.matches(q, key, record)));
+        let mut found: Vec<&(String, Record)> = found.collect();
+        found.sort_by(|a, b| self.in_order(&search.sort, a, b));
+        found
     }
 
     fn matches(&self, query: &Query, key: &str, record: &Record) -> bool {
@@ -112,7 +131,8 @@ impl Catalogue {
     }
 }
 
-fn values(record: &Record, field: &str) -> Vec<Value> {
+/// The values of a field of a record.
+pub(crate) fn values(record: &Record, field: &str) -> Vec<Value> {
     match record.get(field) {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(items)) => items.clone(),
@@ -128,94 +148,4 @@ fn moment(value: &Value) -> i64 {
 pub(crate) fn tokens(text: &str) -> Vec<String> {
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty() && w.len() < 40);
     words.map(str::to_lowercase).collect()
-}
-
-/// Asks, evaluates, compares; the number of matches.
-pub(crate) fn check(client: &Client, table: &str, catalogue: &Catalogue, search: &Search, what: &str) -> usize {
-    let mut wanted: Vec<&(String, Record)> = catalogue
-        .records
-        .iter()
-        .filter(|(key, r)| search.q.iter().chain(&search.filters).all(|q| catalogue.matches(q, key, r)))
-        .collect();
-    wanted.sort_by(|a, b| catalogue.in_order(&search.sort, a, b));
-    let sort: Vec<String> = search.sort.iter().map(|(f, d)| format!("{}{f}", if *d { "-" } else { "" })).collect();
-    let mut body = json!({
-        "filter": search.filters.iter().map(text).collect::<Vec<_>>(),
-        "sort": sort, "limit": PAGE,
-        "facets": [format!("{}:1000", search.facet)],
-        "aggs": {
-            "kinds": {
-                "terms": {"field": search.facet, "size": 1000},
-                "aggs": {"sum": {"sum": {"field": search.number}}}
-            },
-            "numbers": {"stats": {"field": search.number}}
-        }
-    });
-    if let Some(q) = &search.q {
-        body["q"] = text(q).into();
-    }
-    let what = format!("{what}: {body}");
-    let path = format!("/v1/tables/{table}/search");
-    let answer = client.post(&path, &body);
-    assert_eq!(answer["warnings"], json!([]), "{what}");
-    assert_eq!(answer["total"], wanted.len(), "{what}");
-    let mut pages = hits(&answer);
-    if let Some(cursor) = answer["cursor"].as_str() {
-        let mut next = json!({"filter": body["filter"], "sort": body["sort"], "limit": PAGE, "cursor": cursor});
-        if let Some(q) = body.get("q") {
-            next["q"] = q.clone();
-        }
-        pages.extend(hits(&client.post(&path, &next)));
-    }
-    let first: Vec<(String, Record)> = wanted.iter().take(2 * PAGE).map(|r| (*r).clone()).collect();
-    assert_eq!(pages, first, "{what}");
-    facets(&answer, &wanted, search, &what);
-    aggregations(&answer, &wanted, search, &what);
-    wanted.len()
-}
-
-fn hits(answer: &Value) -> Vec<(String, Record)> {
-    let hit = |h: &Value| (h["key"].as_str().unwrap().to_owned(), h["record"].as_object().unwrap().clone());
-    answer["hits"].as_array().unwrap().iter().map(hit).collect()
-}
-
-fn counts(wanted: &[&(String, Record)], field: &str) -> BTreeMap<String, u64> {
-    let mut all = BTreeMap::new();
-    let each = wanted.iter().flat_map(|(_, record)| values(record, field));
-    each.for_each(|value| *all.entry(value.to_string()).or_default() += 1);
-    all
-}
-
-fn facets(answer: &Value, wanted: &[&(String, Record)], search: &Search, what: &str) {
-    let facet = &answer["facets"][search.facet];
-    let all = facet["values"].as_array().unwrap().iter();
-    let found: Vec<(String, u64)> = all.map(|v| (v["value"].to_string(), v["count"].as_u64().unwrap())).collect();
-    assert!(found.windows(2).all(|w| w[0].1 >= w[1].1), "{what}: {facet}");
-    let counts = counts(wanted, search.facet);
-    assert_eq!((facet["distinct"].as_u64(), &facet["max_error"]), (Some(counts.len() as u64), &json!(0)), "{what}");
-    assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), counts, "{what}");
-}
-
-fn aggregations(answer: &Value, wanted: &[&(String, Record)], search: &Search, what: &str) {
-    let near = |found: &Value, expected: f64| {
-        let found = found.as_f64().unwrap_or(f64::NAN);
-        assert!((found - expected).abs() <= 1e-9 * expected.abs().max(1.0), "{what}: {found} for {expected}");
-    };
-    let numbers = |records: &mut dyn Iterator<Item = &Record>| -> Vec<f64> {
-        records.flat_map(|r| values(r, search.number)).map(|v| v.as_f64().unwrap()).collect()
-    };
-    let all = numbers(&mut wanted.iter().map(|(_, r)| r));
-    let stats = &answer["aggs"]["numbers"];
-    assert_eq!(stats["count"], all.len(), "{what}");
-    near(&stats["sum"], all.iter().sum());
-    assert_eq!(stats["max"].as_f64(), all.iter().copied().reduce(f64::max), "{what}");
-    let mut found = BTreeMap::new();
-    for bucket in answer["aggs"]["kinds"]["buckets"].as_array().unwrap() {
-        // A boolean is a number with a name.
-        let key = bucket.get("key_as_string").map_or_else(|| bucket["key"].to_string(), |k| k.as_str().unwrap().into());
-        let has = |r: &Record| counts(&[&(String::new(), r.clone())], search.facet).contains_key(&key);
-        near(&bucket["sum"]["value"], numbers(&mut wanted.iter().map(|(_, r)| r).filter(|r| has(r))).iter().sum());
-        found.insert(key, bucket["doc_count"].as_u64().unwrap());
-    }
-    assert_eq!(found, counts(wanted, search.facet), "{what}");
 }

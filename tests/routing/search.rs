@@ -5,6 +5,7 @@ use keld::record::Partitioner;
 use serde_json::{Map, Value, json};
 
 use crate::common::client::escape;
+use crate::common::dice::Dice;
 use crate::common::kafka::start_kafka;
 use crate::common::lab::{Lab, On, PARTITIONS};
 use crate::common::workload::{Delivery, Workload};
@@ -21,23 +22,15 @@ const WORDS: [&str; 16] = [
 ];
 const BRANDS: [&str; 5] = ["acme", "bolt", "corvid", "delta", "ember"];
 
-/// Numbers that look random and are the same in every run.
-struct Dice(u64);
+/// Small places are frequent, large ones rare.
+fn word(dice: &mut Dice) -> &'static str {
+    let most = 1 + dice.place(WORDS.len());
+    WORDS[dice.place(most)]
+}
 
-impl Dice {
-    fn next(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % sides
-    }
-    /// Small places are frequent, large ones rare.
-    fn word(&mut self) -> &'static str {
-        let sides = 1 + self.next(WORDS.len());
-        WORDS[self.next(sides)]
-    }
-    fn words(&mut self, most: usize) -> String {
-        let n = 1 + self.next(most);
-        (0..n).map(|_| self.word()).collect::<Vec<_>>().join(" ")
-    }
+fn words(dice: &mut Dice, most: usize) -> String {
+    let n = 1 + dice.place(most);
+    (0..n).map(|_| word(dice)).collect::<Vec<_>>().join(" ")
 }
 
 fn workload() -> Workload {
@@ -45,13 +38,13 @@ fn workload() -> Workload {
     let event = |n: u64| {
         let key = format!("sku-{n:05}");
         let mut event = json!({"event_id": format!("e{n}"), "sku": key, "ts": 1_700_000_000_000_u64 + n});
-        event["title"] = dice.words(6).into();
-        event["description"] = dice.words(25).into();
-        event["brand"] = BRANDS[dice.next(BRANDS.len())].into();
-        if dice.next(5) > 0 {
-            event["price"] = (f64::from(u32::try_from(dice.next(40)).unwrap()) / 4.0).into();
+        event["title"] = words(&mut dice, 6).into();
+        event["description"] = words(&mut dice, 25).into();
+        event["brand"] = BRANDS[dice.place(BRANDS.len())].into();
+        if dice.place(5) > 0 {
+            event["price"] = (f64::from(u32::try_from(dice.place(40)).unwrap()) / 4.0).into();
         }
-        event["qty"] = dice.next(12).into();
+        event["qty"] = dice.place(12).into();
         Delivery { topic: "catalog".to_owned(), key, body: event.to_string() }
     };
     Workload { deliveries: (0..RECORDS).map(event).collect(), expected: BTreeMap::new() }
@@ -59,26 +52,26 @@ fn workload() -> Workload {
 
 /// A search as parameters of the URL.
 fn random_search(dice: &mut Dice) -> String {
-    let q = match dice.next(8) {
+    let q = match dice.place(8) {
         0 => String::new(),
-        1 => format!("\"{} {}\"", dice.word(), dice.word()),
-        2 => format!("title:{} OR description:{}", dice.word(), dice.word()),
-        3 => format!("{} NOT {}", dice.word(), dice.word()),
-        4 => format!("{}* {}", &dice.word()[..3], dice.word()),
-        5 => format!("brand:{} OR {}", BRANDS[dice.next(5)], dice.word()),
-        6 => format!("{}^3 OR {}", dice.word(), dice.word()),
-        _ => dice.words(3),
+        1 => format!("\"{} {}\"", word(dice), word(dice)),
+        2 => format!("title:{} OR description:{}", word(dice), word(dice)),
+        3 => format!("{} NOT {}", word(dice), word(dice)),
+        4 => format!("{}* {}", &word(dice)[..3], word(dice)),
+        5 => format!("brand:{} OR {}", BRANDS[dice.place(5)], word(dice)),
+        6 => format!("{}^3 OR {}", word(dice), word(dice)),
+        _ => words(dice, 3),
     };
     let sort =
-        ["", "", "", "price", "-price,brand", "brand,-qty", "-_key", "_score,-price", "-qty,-_score"][dice.next(9)];
-    let mut path = format!("q={}&limit={}", escape(&q), 1 + dice.next(60));
+        ["", "", "", "price", "-price,brand", "brand,-qty", "-_key", "_score,-price", "-qty,-_score"][dice.place(9)];
+    let mut path = format!("q={}&limit={}", escape(&q), 1 + dice.place(60));
     if !sort.is_empty() {
         path.push_str(&format!("&sort={}", escape(sort)));
     }
-    if dice.next(3) == 0 {
-        path.push_str(&format!("&filter={}", escape(&format!("qty:[{} TO *]", dice.next(12)))));
+    if dice.place(3) == 0 {
+        path.push_str(&format!("&filter={}", escape(&format!("qty:[{} TO *]", dice.place(12)))));
     }
-    if dice.next(4) == 0 {
+    if dice.place(4) == 0 {
         let aggs = json!({"brands": {"terms": {"field": "brand"}, "aggs": {"price": {"avg": {"field": "price"}}}},
                           "qty": {"histogram": {"field": "qty", "interval": 3}}});
         path.push_str(&format!("&facets=brand:3&aggs={}", escape(&aggs.to_string())));
@@ -132,6 +125,8 @@ fn three_instances_answer_a_thousand_searches_as_one_does_and_name_what_a_dead_o
     let answer = clients[0].get(&format!("/v1/tables/{TABLE}/search?q=oak"));
     assert_eq!((&answer["role"], &answer["served_by"]), (&json!("active"), &json!("keld-0")), "{answer}");
     assert_eq!(answer["position"].as_object().unwrap().len() as u64, u64::from(PARTITIONS), "{answer}");
+
+    crate::es::answers_are_the_same(&alone, &clients);
 
     // Scans: the same pages, whoever is asked.
     for prefix in ["", "sku-000", "sku-0012", "none"] {

@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 use rdkafka::Offset as At;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::errors::{advised, error, kind_of};
+use super::errors::{advised, code_of, error, kind_of};
 use super::watch::{Listener, Watch};
 use super::{KafkaOptions, PATIENCE, Watches, partition_id, settings};
 use crate::broker::{Offset, TopicInfo, TopicPartition, TopicSpec, Watermarks};
@@ -64,6 +64,13 @@ impl Inquirer {
                 break;
             }
         }
+    }
+
+    /// Whether the cluster has this partition, led or not.
+    fn has(&self, tp: &TopicPartition, timeout: Duration) -> KafkaResult<bool> {
+        let told = self.client.fetch_metadata(Some(&tp.topic), timeout)?;
+        let partitions = told.topics().iter().filter(|t| t.name() == &*tp.topic).flat_map(|t| t.partitions());
+        Ok(partitions.map(|p| p.id()).any(|id| id == partition_id(tp.partition)))
     }
 
     /// The error for `cause`, with what the client said last.
@@ -244,9 +251,17 @@ impl Admin {
 
 fn ask_watermarks(inquirer: &Inquirer, tp: &TopicPartition, timeout: Duration) -> Result<(Offset, Offset)> {
     let asked = inquirer.client.fetch_watermarks(&tp.topic, partition_id(tp.partition), timeout);
-    let marks = asked.map_err(|e| inquirer.error(format!("asking for the watermarks of {tp}"), e))?;
     inquirer.listen();
-    Ok(marks)
+    asked.map_err(|cause| {
+        let doing = format!("asking for the watermarks of {tp}");
+        // While leaders change, librdkafka may not know a partition that is there (seen while three brokers were rolled).
+        let unknown = code_of(&cause).is_some_and(|code| kind_of(code) == Kind::NotFound);
+        match unknown.then(|| inquirer.has(tp, timeout)) {
+            Some(Ok(true)) => Error::new(Kind::BrokerAway, format!("{doing}: it has no leader now")).because(cause),
+            Some(Err(e)) => inquirer.error(doing, e),
+            Some(Ok(false)) | None => inquirer.error(doing, cause),
+        }
+    })
 }
 
 fn ask_committed(

@@ -11,6 +11,8 @@ use crate::config::GroupProtocol;
 use crate::{Error, Result};
 
 const MIB: u64 = 1 << 20;
+/// How long nothing may pass over a connection of a transactional producer before it is closed, to be opened again when needed.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// Settings that would break a promise of Keld if they were anybody else's, and where to turn instead.
 const OWNED: &[(&[&str], &str)] = &[
@@ -186,6 +188,10 @@ pub(super) fn transactional(options: &KafkaOptions, id: &str) -> ClientConfig {
         ("transactional.id", id.to_owned()),
         ("transaction.timeout.ms", timeout),
         ("statistics.interval.ms", "1000".to_owned()),
+        // When the group's coordinator moves while offsets are on their way, librdkafka 2.12 may wait for news of a
+        // connection, whatever time limit the call has (`rd_kafka_coord_req_fsm`; seen while three brokers were rolled). A
+        // connection that is closed because nothing passes over it is such news.
+        ("connections.max.idle.ms", IDLE.as_millis().to_string()),
     ];
     producer(options, "1", more)
 }

@@ -108,7 +108,7 @@ impl Db {
     pub(super) fn write_synced(&self, batch: WriteBatch) -> Result<()> {
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        self.raw.write_opt(batch, &options).map_err(|e| self.error("write", e))
+        crate::rocks::write(&self.raw, batch, options).map_err(|e| self.error("write", e))
     }
 
     /// Names what failed, where, and what to do.

@@ -44,8 +44,11 @@ pub(super) fn examples(table: &Table) -> Result<()> {
 }
 
 fn keys(sort: &str) -> Vec<SortKey> {
-    let key =
-        |text: &str| SortKey { field: text.trim_start_matches('-').to_owned(), descending: text.starts_with('-') };
+    let key = |text: &str| SortKey {
+        field: text.trim_start_matches('-').to_owned(),
+        descending: text.starts_with('-'),
+        missing_first: false,
+    };
     sort.split(',').filter(|s| !s.is_empty()).map(key).collect()
 }
 

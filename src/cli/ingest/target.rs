@@ -9,6 +9,7 @@ use super::lines::Line;
 use crate::app;
 use crate::broker::{Appender, NewRecord};
 use crate::cli::IngestArgs;
+use crate::cli::client::escape;
 use crate::clock;
 use crate::config::{BrokerKind, Settings};
 use crate::record::Path;
@@ -75,8 +76,8 @@ impl Instance {
         let config =
             ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).max_redirects(0);
         let base = args.url.as_deref().unwrap_or(&settings.instance.advertise).trim_end_matches('/');
-        let key = args.key.as_deref().map(|path| format!("?key_path={}", escaped(path))).unwrap_or_default();
-        Self { agent: config.build().into(), url: format!("{base}/v1/topics/{}/events{key}", escaped(&args.topic)) }
+        let key = args.key.as_deref().map(|path| format!("?key_path={}", escape(path))).unwrap_or_default();
+        Self { agent: config.build().into(), url: format!("{base}/v1/topics/{}/events{key}", escape(&args.topic)) }
     }
 
     /// An instance takes all lines of a request or none, and names those that it would not take: without them it is asked again.
@@ -130,12 +131,6 @@ impl Instance {
         }
         Err(Error::new(Kind::BrokerAway, format!("{} takes no events now", self.url)))
     }
-}
-
-/// A path segment or parameter of a URL.
-fn escaped(text: &str) -> String {
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-._~".contains(b);
-    text.bytes().map(|b| if plain(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// A topic of Kafka.

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use serde_json::Value;
 
 use crate::Result;
+use crate::cli::show::{clean, pretty};
 use crate::cli::style::{Ink, Style, out};
 
 /// Most of an error that a row of the table shows, characters.
@@ -30,8 +31,7 @@ impl Show {
         if !show.people {
             return out(&format!("{entry}\n"));
         }
-        // Serialising what was parsed cannot fail.
-        out(&format!("{}\n", serde_json::to_string_pretty(entry).unwrap_or_default()))
+        out(&format!("{}\n", pretty(entry)))
     }
 
     /// A line of the list.
@@ -80,7 +80,7 @@ impl Show {
             _ => Ink::Red,
         };
         let before = fate["replayed_ms"].as_i64().map(|at| format!("replayed {}", utc(Some(at)))).unwrap_or_default();
-        out(&format!("{}  {}  {}{before}\n", of("id"), self.style.paint(ink, of("fate")), of("why")))
+        out(&format!("{}  {}  {}{before}\n", of("id"), self.style.paint(ink, of("fate")), clean(of("why"))))
     }
 
     /// The sum of a replay.

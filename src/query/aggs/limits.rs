@@ -88,6 +88,13 @@ fn intervals(parameters: &Map<String, Value>) -> Result<(), String> {
         {
             return Err(format!("interval: found {interval}, expected a number above 0"));
         }
+        // The library would pass over them.
+        let misplaced = |name: &&str| source["date_histogram"].get(*name).is_some_and(|zone| zone != "UTC");
+        if let Some(name) =
+            ["time_zone", "offset"].iter().find(|name| source.get("date_histogram").is_some() && misplaced(name))
+        {
+            return Err(format!("composite: {name:?} is not understood here"));
+        }
         if let Some(interval) = source.pointer("/date_histogram/fixed_interval")
             && interval.as_str().and_then(span::fixed).is_none()
         {
@@ -162,6 +169,11 @@ mod tests {
             ),
             ("composite", json!({"sources": day("0ms")}), "above 0"),
             ("composite", json!({"sources": [{"x": {"histogram": {"field": "a", "interval": 0}}}]}), "above 0"),
+            (
+                "composite",
+                json!({"sources": [{"x": {"date_histogram": {"field": "a", "fixed_interval": "1d", "time_zone": "Asia/Tokyo"}}}]}),
+                "time_zone",
+            ),
             ("composite", json!({"sources": day("1d"), "size": 2_001}), "at most 2000"),
             ("terms", json!({"field": "a", "size": 2_001}), "at most 2000"),
             ("terms", json!({"field": "a", "shard_size": 65_001}), "at most 65000"),

@@ -8,16 +8,19 @@ mod limits;
 mod moments;
 mod shape;
 mod span;
+mod ties;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::clause;
 use super::parse::{self, Spent};
 use crate::index::syntax::{BooleanQuery, Occur, Query};
 use crate::index::{Aggregator, FacetCounts, Fields, Partial, Stop, View};
 use crate::record::FieldType;
 use crate::{Error, Result};
-use shape::{Filtered, Level};
+pub(crate) use shape::CLAUSE;
+use shape::{Filter, Filtered, Level};
 
 /// What one leaf, or several that were merged, contribute to the aggregations of a search.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -95,8 +98,11 @@ fn collect_level(
     let summed = view.summarise(query.as_ref(), facets, Some(&aggregator), stop)?;
     let mut partial = AggPartial { plain: summed.aggregations, filtered: Vec::new() };
     for filtered in &level.filtered {
-        let mut bucket = |(_, text): &(String, String)| {
-            let filter = parse::strict(view, &format!("aggs.{}", filtered.name), text, spent)?;
+        let mut bucket = |(_, filter): &(String, Filter)| {
+            let filter = match filter {
+                Filter::Text(text) => parse::strict(view, &format!("aggs.{}", filtered.name), text, spent)?,
+                Filter::Clause(clause) => clause::compile(view, clause, spent)?.query,
+            };
             let both = vec![(Occur::Must, query.box_clone()), (Occur::Must, parse::unscored(filter))];
             let narrowed = Box::new(BooleanQuery::new(both));
             let (count, _, sub) = collect_level(view, narrowed, &[], &filtered.sub, max_buckets, stop, spent)?;
@@ -132,6 +138,7 @@ fn finish_level(
         _ => Map::new(),
     };
     result.retain(|name, _| !name.starts_with(span::HIDDEN));
+    ties::finish(&level.plain, &mut result);
     calendar::finish(request, &mut result);
     moments::finish(&level.plain, &mut result, is_date);
     for filtered in &level.filtered {

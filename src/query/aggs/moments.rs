@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::shape::{kind, subs};
+use super::shape::{each_bucket, kind, subs};
 use crate::query::dates;
 
 /// Nanoseconds of a millisecond.
@@ -32,16 +32,7 @@ pub(super) fn finish(request: &Map<String, Value>, result: &mut Map<String, Valu
     for (name, body) in request {
         let (Some((kind, parameters)), Some(found)) = (kind(body), result.get_mut(name)) else { continue };
         if let Some(Value::Object(below)) = subs(body) {
-            let bucket = |bucket: &mut Value| {
-                if let Value::Object(members) = bucket {
-                    finish(below, members, is_date);
-                }
-            };
-            match found.get_mut("buckets") {
-                Some(Value::Array(buckets)) => buckets.iter_mut().for_each(bucket),
-                Some(Value::Object(buckets)) => buckets.values_mut().for_each(bucket),
-                _ => {}
-            }
+            each_bucket(found, |bucket| finish(below, bucket, is_date));
         }
         if !parameters.get("field").and_then(Value::as_str).is_some_and(is_date) {
             continue;

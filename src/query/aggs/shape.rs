@@ -1,12 +1,14 @@
 //! From a request to what the library takes: names of fields become columns, months become ranges, and filters are set apart,
 //! for each is a search of its own.
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::calendar::{self, Unit};
+use super::calendar::{self, Calendar};
 use super::limits::{self, SEGMENT_TERMS};
 use super::span::{HIDDEN, Histogram};
 use crate::index::Fields;
+use crate::query::Clause;
 use crate::query::dates::Span;
 use crate::record::FieldType;
 use crate::{Error, Result};
@@ -42,10 +44,22 @@ pub(super) struct Filtered {
     pub(super) name: String,
     /// Whether it is `filter`, which has one bucket without a name.
     pub(super) single: bool,
-    /// Names and filters, in the grammar of `filter`.
-    pub(super) buckets: Vec<(String, String)>,
+    /// Names and filters.
+    pub(super) buckets: Vec<(String, Filter)>,
     pub(super) sub: Level,
 }
+
+/// What the documents of a bucket must be like.
+#[derive(Debug)]
+pub(super) enum Filter {
+    /// In the grammar of `filter`.
+    Text(String),
+    /// As a tree.
+    Clause(Clause),
+}
+
+/// Name of the member that holds the tree of a filter that was written in another language.
+pub(crate) const CLAUSE: &str = "_clause";
 
 /// First and last moment of a column of dates, milliseconds.
 pub(super) type Dates<'a> = &'a dyn Fn(&str) -> Result<Option<(i64, i64)>>;
@@ -73,6 +87,15 @@ pub(super) fn kind(body: &Value) -> Option<(&str, &Value)> {
     let members = body.as_object()?.iter().map(|(name, value)| (name.as_str(), value));
     let mut kinds = members.filter(|(name, _)| !matches!(*name, "aggs" | "aggregations" | "meta"));
     kinds.next().filter(|_| kinds.next().is_none())
+}
+
+/// Hands every bucket of a result to `visit`, be they a list or under their names.
+pub(super) fn each_bucket(found: &mut Value, mut visit: impl FnMut(&mut Map<String, Value>)) {
+    match found.get_mut("buckets") {
+        Some(Value::Array(buckets)) => buckets.iter_mut().filter_map(Value::as_object_mut).for_each(visit),
+        Some(Value::Object(buckets)) => buckets.values_mut().filter_map(Value::as_object_mut).for_each(&mut visit),
+        _ => {}
+    }
 }
 
 pub(super) fn wrong(name: &str, what: impl std::fmt::Display) -> Error {
@@ -134,11 +157,11 @@ impl Shaper<'_> {
     ) -> Result<Filtered> {
         let single = kind == "filter";
         let buckets = if single {
-            vec![(String::new(), filter_text(name, of)?)]
+            vec![(String::new(), filter(name, of)?)]
         } else {
             let named = of.get("filters").and_then(Value::as_object);
             let named = named.ok_or_else(|| wrong(name, "expected {\"filters\": {\"a name\": \"a filter\", …}}"))?;
-            named.iter().map(|(n, f)| Ok((n.clone(), filter_text(name, f)?))).collect::<Result<_>>()?
+            named.iter().map(|(n, f)| Ok((n.clone(), filter(name, f)?))).collect::<Result<_>>()?
         };
         self.filters += buckets.len();
         if self.filters > MOST_FILTERS {
@@ -177,8 +200,8 @@ impl Shaper<'_> {
             }
             "date_histogram" if !is_date => return Err(wrong(name, "expected a field of type date")),
             "date_histogram" => {
-                if let Some(unit) = calendar::interval(&mut parameters).map_err(|what| wrong(name, what))? {
-                    parameters = self.months(name, &parameters, unit)?;
+                if let Some(calendar) = calendar::interval(&mut parameters).map_err(|what| wrong(name, what))? {
+                    parameters = self.ranges(name, &parameters, &calendar)?;
                     "range".clone_into(&mut kind);
                 }
             }
@@ -229,11 +252,12 @@ impl Shaper<'_> {
     }
 
     /// Ranges that stand for the units of a calendar.
-    fn months(&self, name: &str, parameters: &Map<String, Value>, unit: Unit) -> Result<Map<String, Value>> {
+    fn ranges(&self, name: &str, parameters: &Map<String, Value>, calendar: &Calendar) -> Result<Map<String, Value>> {
         let column = parameters.get("field").and_then(Value::as_str).unwrap_or_default();
         let span = (self.dates)(column)?.unwrap_or((0, 0));
-        let starts = calendar::starts(unit, span, self.max_buckets as usize)
-            .ok_or_else(|| wrong(name, format_args!("expected at most {} buckets", self.max_buckets)))?;
+        let starts = calendar.starts(span, self.max_buckets as usize).ok_or_else(|| {
+            wrong(name, format_args!("expected at most {} buckets: choose a larger interval", self.max_buckets))
+        })?;
         let range = |w: &[i64]| json!({"from": nanos(w[0]), "to": nanos(w[1])});
         let ranges: Vec<Value> = starts.windows(2).map(range).collect();
         Ok(Map::from_iter([("field".to_owned(), column.into()), ("ranges".to_owned(), ranges.into())]))
@@ -250,10 +274,14 @@ fn nanos(ms: i64) -> f64 {
     if above { nanos.next_down() } else { nanos }
 }
 
-/// A filter in the grammar of `filter`, bare or as `query_string`.
-fn filter_text(name: &str, filter: &Value) -> Result<String> {
+/// A filter: in the grammar of `filter`, bare or as `query_string`, or a tree.
+fn filter(name: &str, filter: &Value) -> Result<Filter> {
+    if let Some(clause) = filter.get(CLAUSE) {
+        let clause = Clause::deserialize(clause).map_err(|e| wrong(name, format_args!("{CLAUSE}: {e}")))?;
+        return Ok(Filter::Clause(clause));
+    }
     let bare = filter.as_str().or_else(|| filter.pointer("/query_string/query").and_then(Value::as_str));
-    bare.map(str::to_owned).ok_or_else(|| {
+    bare.map(|text| Filter::Text(text.to_owned())).ok_or_else(|| {
         wrong(
             name,
             "expected a filter as text, such as \"brand:acme\", or {\"query_string\": {\"query\": \"brand:acme\"}}",

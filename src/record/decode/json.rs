@@ -68,9 +68,13 @@ pub(super) fn parse(payload: &[u8], rules: Rules<'_>) -> Result<Parsed, Reject> 
 /// Sorts members that another encoding was read into.
 pub(super) fn sort_out(members: Vec<(String, Value)>, rules: Rules<'_>) -> Parsed {
     let mut state = State::new(rules, None);
+    let mut before = 0;
     for (name, value) in members {
-        match rules.place(&name) {
-            Name::Known(node) => state.consume(node, value),
+        match rules.place(&name, before) {
+            Name::Known(node) => {
+                before = node;
+                state.consume(node, value);
+            }
             Name::Dynamic(name) => state.dynamic.push((name, Some(value))),
             Name::Undeclared(name) => _ = state.undeclared.get_or_insert(name),
             Name::Ignored => {}
@@ -134,7 +138,8 @@ impl<'a> State<'a> {
     fn new(rules: Rules<'a>, hunted: Option<f64>) -> Self {
         Self {
             rules,
-            slots: vec![Slot::Absent; rules.plan.slots],
+            // Not `vec!`, which would clone each.
+            slots: std::iter::repeat_with(Slot::default).take(rules.plan.slots).collect(),
             dynamic: Vec::new(),
             undeclared: None,
             suspect: false,
@@ -145,6 +150,9 @@ impl<'a> State<'a> {
     }
 
     fn parsed(mut self) -> Parsed {
+        if self.dynamic.is_empty() {
+            return Parsed { slots: self.slots, dynamic: Vec::new(), undeclared: self.undeclared };
+        }
         sort_last_wins(&mut self.dynamic);
         let kept = self.dynamic.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let dynamic = kept.filter(|(_, value)| !is_sentinel(self.rules.sentinels, value)).collect();
@@ -248,15 +256,19 @@ impl<'de> Visitor<'de> for Root<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let state = self.0;
-        while let Some(member) = map.next_key_seed(Member(state.rules))? {
+        let mut before = 0;
+        while let Some(member) = map.next_key_seed(Member { rules: state.rules, before })? {
             match member {
-                Name::Known(node) => match map.next_value_seed(Any { state, depth: 1 }) {
-                    Ok(value) => state.consume(node, value),
-                    Err(error) => {
-                        state.locate(&state.rules.plan.nodes[node].name);
-                        return Err(error);
+                Name::Known(node) => {
+                    before = node;
+                    match map.next_value_seed(Any { state, depth: 1 }) {
+                        Ok(value) => state.consume(node, value),
+                        Err(error) => {
+                            state.locate(&state.rules.plan.nodes[node].name);
+                            return Err(error);
+                        }
                     }
-                },
+                }
                 Name::Dynamic(name) => match map.next_value_seed(Any { state, depth: 1 }) {
                     Ok(value) => state.dynamic.push((name, Some(value))),
                     Err(error) => {
@@ -285,7 +297,11 @@ enum Name {
     Ignored,
 }
 
-struct Member<'a>(Rules<'a>);
+struct Member<'a> {
+    rules: Rules<'a>,
+    /// The consumed member before it; 0 if there was none.
+    before: usize,
+}
 
 impl<'de> DeserializeSeed<'de> for Member<'_> {
     type Value = Name;
@@ -303,14 +319,14 @@ impl Visitor<'_> for Member<'_> {
     }
 
     fn visit_str<E: de::Error>(self, name: &str) -> Result<Name, E> {
-        Ok(self.0.place(name))
+        Ok(self.rules.place(name, self.before))
     }
 }
 
 impl Rules<'_> {
-    fn place(&self, name: &str) -> Name {
-        match self.plan.nodes[0].children.get(name) {
-            Some(node) => Name::Known(*node),
+    fn place(&self, name: &str, before: usize) -> Name {
+        match self.plan.root(name, before) {
+            Some(node) => Name::Known(node),
             None if self.hidden.is_some_and(|hidden| name.starts_with(hidden)) => Name::Ignored,
             None => match self.dynamic {
                 Dynamic::Reject => Name::Undeclared(name.to_owned()),

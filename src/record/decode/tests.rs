@@ -453,3 +453,22 @@ fn a_member_with_the_name_of_a_derived_field_is_left_out() {
     def.derived = vec![Derived { field: derived, expression }];
     assert_eq!(members(&def, rest), (Vec::new(), named("other", Int(6))));
 }
+
+#[test]
+fn the_order_of_members_and_of_earlier_events_changes_nothing() {
+    let def = def();
+    let decoder = Decoder::new(&def, 0);
+    let all =
+        ["\"sku\":\"k\"", "\"ts\":1", "\"t\":\"a\"", "\"k\":\"b\"", "\"i\":2", "\"extra\":{\"t\":3}", "\"t\":\"c\""];
+    // Every rotation, with and without every second member.
+    for (from, step) in (0..all.len()).flat_map(|from| [(from, 1), (from, 2)]) {
+        let mut text: Vec<&str> = all.iter().cycle().skip(from).take(all.len()).step_by(step).copied().collect();
+        text.extend(all[..2].iter().filter(|needed| !text.contains(needed)).copied().collect::<Vec<_>>());
+        let payload = format!("{{{}}}", text.join(","));
+        let seasoned = decoder.decode(&def, &raw(&payload), &()).unwrap().event().unwrap();
+        let sorted: std::collections::BTreeMap<&str, &str> =
+            text.iter().map(|member| member.split_once(':').unwrap()).collect();
+        let sorted: Vec<String> = sorted.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+        assert_eq!(seasoned, decode(&def, &format!("{{{}}}", sorted.join(","))).unwrap(), "{payload}");
+    }
+}

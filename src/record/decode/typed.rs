@@ -7,6 +7,9 @@ use crate::record::value::Value;
 
 /// The value of a declared field, typed; null stays null.
 pub(super) fn field(field: &FieldDef, value: Value) -> Result<Value, Reject> {
+    if is_plain(field, &value) {
+        return Ok(value);
+    }
     let many = matches!(field.merge, Strategy::Lww | Strategy::Set | Strategy::First | Strategy::Append);
     match value {
         Value::Null => Ok(Value::Null),
@@ -22,6 +25,18 @@ pub(super) fn field(field: &FieldDef, value: Value) -> Result<Value, Reject> {
         _ if field.merge == Strategy::Count => Ok(Value::Int(1)),
         value => scalar(field, field.kind, value),
     }
+}
+
+/// Whether a single value is of its field's type as it stands.
+#[inline]
+fn is_plain(field: &FieldDef, value: &Value) -> bool {
+    !matches!(field.merge, Strategy::Map | Strategy::Count)
+        && matches!(
+            (field.kind, value),
+            (FieldType::Text | FieldType::Keyword, Value::Str(_))
+                | (FieldType::Integer, Value::Int(_))
+                | (FieldType::Boolean, Value::Bool(_))
+        )
 }
 
 fn scalar(field: &FieldDef, kind: FieldType, value: Value) -> Result<Value, Reject> {
