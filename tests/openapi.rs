@@ -99,7 +99,8 @@ fn fill(client: &Client, lab: &Lab) {
     client.ingest(&lab.topic("stock"), "{\"sku\":\"sku-1\",\"v\":9,\"e\":\"bad1\",\"stock\":\"many\"}\n");
     client.ingest(&lab.topic("catalog"), "{\"sku\":\"sku-2\",\"v\":[],\"e\":\"bad2\"}\n");
     let visits = (0..20).map(|n| format!("{{\"ts\":{n},\"page\":\"/p{n}\",\"who\":\"u{n}\"}}\n")).collect::<String>();
-    let path = format!("/v1/topics/{}/events?key_path=who&header=agent:test&wait=visible", lab.topic("visits"));
+    let path =
+        format!("/v1/topics/{}/events?key_path=who&header=agent:test&wait=visible&timeout=9s", lab.topic("visits"));
     let (status, answer) = client.try_post(&path, "application/x-ndjson", visits.as_bytes()).unwrap();
     assert_eq!(status, 200, "{answer}");
 }
@@ -119,6 +120,7 @@ fn no_request_is_answered_otherwise_than_described() {
     let seed = if chosen { Dice::thrown("openapi").below(1 << 32) } else { SEED };
     let lab = Lab::with_config(On::Local, CONFIG);
     let mut instance = lab.start();
+    instance.wait_for("its tasks to run", |c| (c.try_get("/health/ready").ok()?.0 == 200).then_some(()));
     fill(&instance.client(), &lab);
     wait_filled(&mut instance);
     let before = consumed(&instance.client());

@@ -13,11 +13,11 @@ use tantivy::query::Weight;
 use tantivy::{DocId, Score, SegmentReader};
 
 use super::after::After;
-use super::equals::{self, KnownRuns};
+use super::equals::{self, KnownRuns, Scores};
 use super::order::{Ordering, Sort, SortBy};
 use super::place::{Place, Rank, oriented, score_bits};
 use super::schema::{KEY, PARTITION};
-use super::stop::Stop;
+use super::stop::{LOOK_EVERY, Stop};
 use super::view::strings;
 use crate::record::FieldType;
 
@@ -41,9 +41,6 @@ pub struct Matches {
     pub total: Option<u64>,
 }
 
-/// Documents between two looks at whether to stop.
-const LOOK_EVERY: u32 = 4096;
-
 /// Collects the first `limit` documents.
 pub(super) struct Top {
     pub(super) order: Ordering,
@@ -51,9 +48,10 @@ pub(super) struct Top {
     pub(super) after: Option<Place>,
     pub(super) limit: usize,
     pub(super) count: bool,
-    /// Where the query is one term: the runs of segments. The library passes over documents that cannot be among the first there; that
-    /// and counting without scores take less than scoring every match.
-    pub(super) one_term: Option<KnownRuns>,
+    /// What is known of the query's scores.
+    pub(super) scores: Scores,
+    /// The runs of segments.
+    pub(super) runs: KnownRuns,
     pub(super) stop: Stop,
 }
 
@@ -62,15 +60,64 @@ impl Top {
         self.order.0.iter().any(|s| s.by == SortBy::Score)
     }
 
-    /// Whether documents below a score may be passed over unseen.
+    /// Whether documents below a score may be passed over unseen. Of one word this and counting without scores take less than scoring
+    /// every match.
     fn may_prune(&self) -> bool {
         let best_first = self.order.0.first().is_some_and(|s| s.by == SortBy::Score && s.descending);
-        (!self.count || self.one_term.is_some()) && self.limit > 0 && best_first
+        (!self.count || self.scores == Scores::OneWord) && self.limit > 0 && best_first
     }
 
-    /// What knows the runs of segments, where these help: only the score counts, and the first page is asked for.
-    fn runs(&self) -> Option<&KnownRuns> {
-        self.one_term.as_ref().filter(|_| self.after.is_none() && self.order.0.len() == 1)
+    /// Whether the key decides between documents that score the same, from the first on: then runs help.
+    fn by_runs(&self) -> bool {
+        matches!(&*self.order.0, [Sort { by: SortBy::Score, .. }]) && self.after.is_none() && self.limit > 0
+    }
+
+    /// Hands over what can be among the first where all score the same; `false` where that is no shorter way.
+    fn pick(
+        &self,
+        weight: &dyn Weight,
+        segment: &SegmentReader,
+        lives: &dyn Fn(DocId) -> bool,
+        found: &mut Found<'_>,
+    ) -> tantivy::Result<bool> {
+        if !self.by_runs() || !matches!(self.scores, Scores::Everything | Scores::Same) {
+            return Ok(false);
+        }
+        let everything = self.scores == Scores::Everything;
+        let wanted = (self.limit, self.count && !everything);
+        let Some(firsts) = equals::firsts(weight, segment, &self.runs, wanted, lives, &self.stop)? else {
+            return Ok(false);
+        };
+        firsts.documents.into_iter().for_each(|doc| found.collect(doc, firsts.score));
+        found.total = if everything { Some(segment.num_docs().into()) } else { firsts.total };
+        Ok(true)
+    }
+
+    /// Hands over what matches, but for what cannot be among the first.
+    fn look(
+        &self,
+        weight: &dyn Weight,
+        segment: &SegmentReader,
+        lives: &dyn Fn(DocId) -> bool,
+        found: &mut Found<'_>,
+    ) -> tantivy::Result<()> {
+        if self.may_prune() {
+            self.prune(weight, segment, lives, found)?;
+            if self.count {
+                found.total = Some(weight.count(segment)?.into());
+            }
+            return Ok(());
+        }
+        if self.scores() {
+            return weight.for_each(segment, &mut |doc, score| {
+                if lives(doc) {
+                    found.collect(doc, score);
+                }
+            });
+        }
+        weight.for_each_no_score(segment, &mut |docs| {
+            docs.iter().filter(|doc| lives(**doc)).for_each(|doc| found.collect(*doc, 0.0));
+        })
     }
 
     /// Hands over what can be among the first.
@@ -81,8 +128,9 @@ impl Top {
         lives: &dyn Fn(DocId) -> bool,
         found: &mut Found<'_>,
     ) -> tantivy::Result<()> {
-        if let Some(runs) = self.runs()
-            && let Some(documents) = equals::candidates(weight, segment, runs, self.limit, lives)?
+        if self.by_runs()
+            && self.scores == Scores::OneWord
+            && let Some(documents) = equals::candidates(weight, segment, &self.runs, self.limit, lives)?
         {
             documents.into_iter().for_each(|(doc, score)| found.collect(doc, score));
             return Ok(());
@@ -422,21 +470,8 @@ impl Collector for Top {
         let mut found = Found { top: self, ord, segment, opened: None, total: None, seen: 0, stopped: false };
         let alive = segment.alive_bitset();
         let lives = |doc| alive.is_none_or(|a| a.is_alive(doc));
-        if self.may_prune() {
-            self.prune(weight, segment, &lives, &mut found)?;
-            if self.count {
-                found.total = Some(weight.count(segment)?.into());
-            }
-        } else if self.scores() {
-            weight.for_each(segment, &mut |doc, score| {
-                if lives(doc) {
-                    found.collect(doc, score);
-                }
-            })?;
-        } else {
-            weight.for_each_no_score(segment, &mut |docs| {
-                docs.iter().filter(|doc| lives(**doc)).for_each(|doc| found.collect(*doc, 0.0));
-            })?;
+        if !self.pick(weight, segment, &lives, &mut found)? {
+            self.look(weight, segment, &lives, &mut found)?;
         }
         found.harvest()
     }

@@ -1,4 +1,4 @@
-//! The first documents of one word, of which many score the same.
+//! The first documents of a search of which many score the same: of one word, of the beginning of a word, of a filter alone.
 //!
 //! The key decides between equals, so whoever wants ten of a frequent word has to look at all documents that score like the tenth. But
 //! changes are written in the order of their keys: a segment is a few *runs* of ascending keys, and of the equals of a run only the first
@@ -11,10 +11,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tantivy::columnar::Cardinality;
 use tantivy::index::SegmentId;
-use tantivy::query::Weight;
+use tantivy::query::{
+    AllQuery, ConstScoreQuery, ExistsQuery, FuzzyTermQuery, Query, RangeQuery, RegexQuery, TermQuery, Weight,
+};
 use tantivy::{DocId, Score, SegmentReader};
 
 use super::schema::KEY;
+use super::stop::{LOOK_EVERY, Stop};
 use super::view::strings;
 
 /// Segments whose runs are kept.
@@ -25,6 +28,35 @@ const SHORTEST: usize = 128;
 const CHUNK: usize = 1_024;
 /// Of fewer documents all are looked at.
 const FEW: u32 = 1_000;
+
+/// What can be told of the scores of a query before it is run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Scores {
+    /// One word: many are the same, and the library passes over documents that score less than those that it has.
+    OneWord,
+    /// All are the same, and how many match is known without looking: all that live.
+    Everything,
+    /// All are the same.
+    Same,
+    /// Nothing.
+    Any,
+}
+
+impl Scores {
+    pub(super) fn of(query: &dyn Query) -> Self {
+        let same = query.is::<ConstScoreQuery>()
+            || query.is::<ExistsQuery>()
+            || query.is::<FuzzyTermQuery>()
+            || query.is::<RangeQuery>()
+            || query.is::<RegexQuery>();
+        match same {
+            true => Self::Same,
+            false if query.is::<AllQuery>() => Self::Everything,
+            false if query.is::<TermQuery>() => Self::OneWord,
+            false => Self::Any,
+        }
+    }
+}
 
 /// Where the runs of a segment begin, ascending; the first at 0.
 #[derive(Debug, PartialEq)]
@@ -53,6 +85,12 @@ impl Runs {
             }
         }
         Ok(Some(Self(starts)))
+    }
+
+    /// Where each begins, and what is behind its last document.
+    fn bounds(&self, documents: DocId) -> impl Iterator<Item = (DocId, DocId)> {
+        let ends = self.0[1..].iter().copied().chain([documents]);
+        self.0.iter().copied().zip(ends)
     }
 }
 
@@ -116,9 +154,8 @@ pub(super) fn candidates(
     let mut found: Vec<(DocId, Score)> = better.map(|Reverse(Scored(score, doc))| (doc, score)).collect();
     // Few documents that score like the last one, or many that are gone: looking on is no shorter than looking at all.
     let mut patience = matches / 4;
-    for (n, start) in runs.0.iter().enumerate() {
-        let end = runs.0.get(n + 1).copied().unwrap_or_else(|| segment.max_doc());
-        let mut doc = if scorer.doc() < *start { scorer.seek(*start) } else { scorer.doc() };
+    for (start, end) in runs.bounds(segment.max_doc()) {
+        let mut doc = if scorer.doc() < start { scorer.seek(start) } else { scorer.doc() };
         let mut equals = 0;
         // Past the last match comes `TERMINATED`, which is past every end.
         while doc < end && equals < limit {
@@ -134,6 +171,53 @@ pub(super) fn candidates(
         }
     }
     Ok(Some(found))
+}
+
+/// Documents that all score the same.
+pub(super) struct Firsts {
+    /// Those among which the first `limit` of a segment by key are.
+    pub(super) documents: Vec<DocId>,
+    /// What each of them scores.
+    pub(super) score: Score,
+    /// How many there are, if they were counted.
+    pub(super) total: Option<u64>,
+}
+
+/// The first documents of a query that scores all of them the same; `None` where looking at all is the shorter way.
+pub(super) fn firsts(
+    weight: &dyn Weight,
+    segment: &SegmentReader,
+    known: &KnownRuns,
+    (limit, count): (usize, bool),
+    lives: &dyn Fn(DocId) -> bool,
+    stop: &Stop,
+) -> tantivy::Result<Option<Firsts>> {
+    if segment.max_doc() < FEW {
+        return Ok(None);
+    }
+    let Some(runs) = known.of(segment)? else { return Ok(None) };
+    let mut scorer = weight.scorer(segment, 1.0)?;
+    let mut documents = Vec::new();
+    let (mut seen, mut total) = (0_u32, 0);
+    for (start, end) in runs.bounds(segment.max_doc()) {
+        let mut doc = if scorer.doc() < start { scorer.seek(start) } else { scorer.doc() };
+        let mut room = limit;
+        while doc < end && (count || room > 0) {
+            if lives(doc) {
+                total += 1;
+                if room > 0 {
+                    documents.push(doc);
+                    room -= 1;
+                }
+            }
+            seen = seen.wrapping_add(1);
+            if seen.is_multiple_of(LOOK_EVERY) && stop.is_raised() {
+                return Ok(Some(Firsts { documents, score: 0.0, total: None }));
+            }
+            doc = scorer.advance();
+        }
+    }
+    Ok(Some(Firsts { documents, score: scorer.score(), total: count.then_some(total) }))
 }
 
 /// The `limit` best scores, and documents that have them; of those that score like the last one, any. The last one comes first.
@@ -218,6 +302,10 @@ mod tests {
         view.search(query, order, None, limit, count, &Stop::default()).expect("an answer")
     }
 
+    fn parsed(view: &View, text: &str) -> Box<dyn Query> {
+        parse::lenient(view, text, &mut parse::Spent::default()).expect("a query").query
+    }
+
     /// Of each segment that is looked at in runs, their number.
     fn runs(view: &View, query: &dyn Query) -> Vec<usize> {
         let known = KnownRuns::default();
@@ -226,10 +314,30 @@ mod tests {
         let of = |segment: &Arc<SegmentReader>| {
             let alive = segment.alive_bitset();
             let lives = |doc| alive.is_none_or(|a| a.is_alive(doc));
-            let found = candidates(&*weight, segment, &known, MANY, &lives).expect("an answer");
-            found.and(known.of(segment).expect("an answer")).map(|runs| runs.0.len())
+            let found = match Scores::of(query) {
+                Scores::OneWord => candidates(&*weight, segment, &known, MANY, &lives).expect("an answer").is_some(),
+                _ => {
+                    let found = firsts(&*weight, segment, &known, (MANY, true), &lives, &Stop::default());
+                    found.expect("an answer").is_some()
+                }
+            };
+            found.then(|| known.of(segment).expect("an answer").map(|runs| runs.0.len())).flatten()
         };
         view.readers().iter().filter_map(of).collect()
+    }
+
+    /// The hits of a search are the first of these keys, as many as are asked for, and all are counted.
+    fn finds(view: &View, query: &dyn Query, expected: &[Vec<u8>]) {
+        let runs = runs(view, query);
+        assert!(runs.iter().any(|n| *n > 1), "no segment was looked at in several runs: {runs:?}");
+        for limit in [1, 10, 100, MANY, 5_000, DOCUMENTS] {
+            for count in [false, true] {
+                let found = search(view, query, limit, count);
+                let keys: Vec<&Vec<u8>> = found.hits.iter().map(|hit| &hit.place.key).collect();
+                assert!(keys.into_iter().eq(expected.iter().take(limit)), "{limit} {count}");
+                assert_eq!(found.total, count.then_some(expected.len() as u64));
+            }
+        }
     }
 
     #[test]
@@ -237,22 +345,32 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let index = filled(dir.path());
         let view = index.view();
-        let query = parse::lenient(&view, "title:oak", &mut parse::Spent::default()).expect("a query").query;
-        let runs = runs(&view, &*query);
-        assert!(runs.iter().any(|n| *n > 1), "no segment was looked at in several runs: {runs:?}");
-
         // By the titles alone: better ones first, then the many, then the worse; among equals by key.
         let rank = |n: usize| [0, 2].get(n % 97).copied().unwrap_or(1);
         let expected: BTreeSet<(usize, Vec<u8>)> =
             (0..DOCUMENTS).filter(|n| !is_gone(*n)).map(|n| (rank(n), key(n).into_bytes())).collect();
         let expected: Vec<Vec<u8>> = expected.into_iter().map(|(_, key)| key).collect();
-        for limit in [1, 10, 100, MANY, 5_000, DOCUMENTS] {
-            for count in [false, true] {
-                let found = search(&view, &*query, limit, count);
-                let keys: Vec<&Vec<u8>> = found.hits.iter().map(|hit| &hit.place.key).collect();
-                assert!(keys.into_iter().eq(expected.iter().take(limit)), "{limit} {count}");
-                assert_eq!(found.total, count.then_some(expected.len() as u64));
-            }
-        }
+        finds(&view, &*parsed(&view, "title:oak"), &expected);
+    }
+
+    #[test]
+    fn where_all_score_the_same_the_first_are_those_by_key() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let index = filled(dir.path());
+        let view = index.view();
+        let keys = |which: &dyn Fn(usize) -> bool| -> Vec<Vec<u8>> {
+            let all: BTreeSet<Vec<u8>> =
+                (0..DOCUMENTS).filter(|n| !is_gone(*n) && which(*n)).map(|n| key(n).into_bytes()).collect();
+            all.into_iter().collect()
+        };
+        let query = parsed(&view, "title:des*");
+        assert_eq!(Scores::of(&*query), Scores::Same);
+        finds(&view, &*query, &keys(&|_| true));
+        // Titles of the many end in the number of the rest.
+        let query = parsed(&view, "title:5*");
+        finds(&view, &*query, &keys(&|n| matches!(n % 97, 5 | 50..=59)));
+        let query = parsed(&view, "*");
+        assert_eq!(Scores::of(&*query), Scores::Everything);
+        finds(&view, &*query, &keys(&|_| true));
     }
 }

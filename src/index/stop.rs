@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Documents between two looks at whether to stop.
+pub(super) const LOOK_EVERY: u32 = 4_096;
+
 /// Shared by a search and whoever may stop it. The search looks at it every few thousand documents.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicBool>);

@@ -12,7 +12,7 @@ use tantivy::tokenizer::{TextAnalyzer, TokenizerManager};
 use tantivy::{DateTime, Index, IndexReader, ReloadPolicy, Searcher, SegmentReader, TantivyError, Term};
 
 use super::collect::{Matches, Top};
-use super::equals::KnownRuns;
+use super::equals::{KnownRuns, Scores};
 use super::highlight::Highlighter;
 use super::order::Ordering;
 use super::place::Place;
@@ -215,8 +215,8 @@ impl View {
         count: bool,
         stop: &Stop,
     ) -> Result<Matches> {
-        let one_term = query.is::<TermQuery>().then(|| self.blank.2.clone());
-        let top = Top { order, after, limit, count, one_term, stop: stop.clone() };
+        let (scores, runs) = (Scores::of(query), self.blank.2.clone());
+        let top = Top { order, after, limit, count, scores, runs, stop: stop.clone() };
         let found = self.collect(query, &top).map_err(|e| self.failed(e))?;
         self.unless_stopped(stop)?;
         Ok(found)

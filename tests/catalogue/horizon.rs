@@ -155,6 +155,10 @@ fn replayed_by_a_person(bench: &mut Bench, mut expected: Vec<Value>, applied: u6
     let mut instance = bench.start();
     bench.send(&instance.client(), std::slice::from_ref(&other));
     assert_eq!(explained(&instance.client(), "other"), Value::Null, "refused, too");
+    instance.wait_for("what was refused", |client| {
+        let told = client.get(&format!("/v1/quarantine?table={TABLE}&reason=beyond_horizon"));
+        (told["entries"].as_array()?.len() == 2).then_some(())
+    });
     let answer = instance.client().post("/v1/quarantine/replay", &json!({"reason": "beyond_horizon"}));
     assert_eq!(answer["replayed"], 2, "{answer}");
     // Not `whole_path`: on Kafka the mark of the replay's transaction stands behind its events, and is no event to wait for.

@@ -107,7 +107,7 @@ fn neighbours(n: usize) -> Vec<String> {
 fn who_resumes_while_the_index_lags_hears_of_every_key_that_leaves() {
     let lab = shop(On::Local);
     // The index stands still while it makes the second change visible.
-    let mut instance = lab.spawn(&[], &[("KELD_FAULT", "index.5_live_built:2:stall=15000")]);
+    let mut instance = lab.spawn(&[], &[("KELD_FAULT", "index.5_live_built:2:stall=25000")]);
     instance.wait_listening();
     instance.wait_for("to be ready", |c| (c.try_get("/health/ready").ok()?.0 == 200).then_some(()));
     let (client, address) = (instance.client(), instance.address.clone().unwrap());

@@ -119,9 +119,9 @@ impl Scene {
         self.fleet.lab.ends(&*self.fleet.lab.broker())
     }
 
-    /// SIGKILL; it comes back when everything that it led has another leader.
-    fn kill(&mut self, victim: i32, part: &[Delivery]) {
-        let (led, leads) = (self.watch.led_by(victim), controller(&self.kafka) == victim);
+    /// SIGKILL of a broker, which may lead the cluster; it comes back when everything that it led has another leader.
+    fn kill(&mut self, victim: i32, part: &[Delivery], leads: bool) {
+        let led = self.watch.led_by(victim);
         let watch = Watch::new(self.fleet.lab.bootstrap().unwrap());
         self.amid(part, |kafka| {
             kafka.run("kill", &[&victim.to_string()]);
@@ -153,8 +153,9 @@ fn brokers_that_are_killed_and_rolled_lose_nothing() {
     for (number, part) in struck.iter().enumerate() {
         // The controller first, then leaders of partitions, of which the controller may be one.
         let leaders = scene.watch.wait("metadata", |_| true).leaders;
-        let victim = if number == 0 { controller(&scene.kafka) } else { *dice.one_of(&leaders) };
-        scene.kill(victim, part);
+        let controller = controller(&scene.kafka);
+        let victim = if number == 0 { controller } else { *dice.one_of(&leaders) };
+        scene.kill(victim, part, victim == controller);
     }
     for (broker, part) in (1..=BROKERS).zip(rolled) {
         scene.amid(part, |kafka| drop(kafka.run("restart", &[&broker.to_string()])));

@@ -26,7 +26,7 @@ fn an_abort_at_any_point_of_a_move_loses_nothing_and_repeats_nothing() {
 }
 
 fn abort_at(point: &str, number: usize, workload: &Workload) -> Option<()> {
-    let mut fleet = Fleet::new(&["broker.session_timeout=3s"])?;
+    let mut fleet = Fleet::new(&[])?;
     let parts: Vec<_> = workload.deliveries.chunks(workload.deliveries.len().div_ceil(3)).collect();
     let fault = [("KELD_FAULT", point)];
     fleet.start_with(0..1, &[], if number == 0 { &fault } else { &[] });

@@ -9,6 +9,7 @@ use keld::record::Partitioner;
 use serde_json::{Value, json};
 
 use crate::common::client::{Client, escape};
+use crate::common::full_scale;
 use crate::common::kafka::start_kafka;
 use crate::common::lab::{Instance, Lab, PATIENCE, configuration, lasting_port};
 use crate::common::truth;
@@ -46,6 +47,10 @@ impl Fleet {
         let mut lab = Lab::over(Some(bootstrap), &configuration("catalog.toml"));
         lab.partitions = PARTITIONS;
         lab.sets.push(format!("broker.session_timeout={}s", SESSION.as_secs()));
+        if !full_scale() {
+            // Beside the other tests one may be off the processor for a moment, and is not dead. Who is dead refuses connections.
+            lab.sets.push("cluster.misses=10".to_owned());
+        }
         lab.sets.extend(sets.iter().map(|s| (*s).to_owned()));
         lab.load(&[]);
         Self { lab, running: BTreeMap::new(), stalled: BTreeSet::new(), ports: BTreeMap::new() }

@@ -6,6 +6,9 @@ use crate::common::report;
 use crate::common::workload::Workload;
 use crate::fleet::{Fleet, PARTITIONS, SESSION, owners, shares};
 
+/// Session timeout of a roll: whoever is restarted comes back within it, however busy the machine is.
+const ROLL: Duration = Duration::from_secs(20);
+
 fn disturbed(events: usize) -> Workload {
     Workload::catalog(events, 2_000, &["--dup", "0.1", "--late", "0.1"])
 }
@@ -48,7 +51,7 @@ fn tasks_move_to_instances_that_join_and_away_from_those_that_die_and_nothing_is
 
 #[test]
 fn a_rolling_restart_moves_nothing_and_an_instance_that_leaves_is_not_waited_for() {
-    let Some(mut fleet) = Fleet::new(&[]) else { return };
+    let Some(mut fleet) = Fleet::new(&[&format!("broker.session_timeout={}s", ROLL.as_secs())]) else { return };
     let workload = disturbed(20_000);
     let parts: Vec<_> = workload.deliveries.chunks(workload.deliveries.len().div_ceil(3)).collect();
     fleet.start(0..2);
@@ -74,7 +77,7 @@ fn a_rolling_restart_moves_nothing_and_an_instance_that_leaves_is_not_waited_for
     assert!(words.contains("left the group: others get the tasks at once"), "{words}");
     fleet.wait_for("the others to have everything", |statuses| owners(statuses).filter(|o| shares(o).len() == 2));
     let moved = left.elapsed();
-    assert!(moved < SESSION, "its tasks came after {moved:?}");
+    assert!(moved < ROLL, "its tasks came after {moved:?}");
     let ends = fleet.append(parts[2]);
     let owners = fleet.wait_done(&ends, |_| true);
     fleet.compare(&owners, &workload);
@@ -102,7 +105,7 @@ fn the_broker_may_share_the_tasks_out() {
     let ends = fleet.append(parts[2]);
     let owners = fleet.wait_done(&ends, |_| true);
     // Its own session would last for 45 s.
-    assert!(left.elapsed() < Duration::from_secs(30), "{:?}", left.elapsed());
+    assert!(left.elapsed() < Duration::from_secs(44), "{:?}", left.elapsed());
     fleet.compare(&owners, &workload);
     fleet.end(&workload, 0..2);
     report(&format!("KIP-848: 1 → 2 → 1 instances: {} records equal, every event once", workload.expected.len()));

@@ -19,7 +19,7 @@ fn on_disk(dir: &Path) -> Vec<u32> {
 
 #[test]
 fn files_of_a_task_that_has_gone_are_kept_then_deleted_and_restored_when_it_comes_back() {
-    let Some(mut fleet) = Fleet::new(&["state.retention=8s", "cluster.standbys=0"]) else { return };
+    let Some(mut fleet) = Fleet::new(&["state.retention=30s", "cluster.standbys=0"]) else { return };
     let workload = Workload::catalog(20_000, 2_000, &["--dup", "0.1", "--late", "0.1"]);
     let parts: Vec<_> = workload.deliveries.chunks(workload.deliveries.len().div_ceil(3)).collect();
     let dir = fleet.lab.dir.path().join("data-0").join(&fleet.lab.name).join(TABLE);
@@ -35,7 +35,7 @@ fn files_of_a_task_that_has_gone_are_kept_then_deleted_and_restored_when_it_come
 
     let own: Vec<u32> = owners.iter().filter(|(_, owner)| **owner == 0).map(|(partition, _)| *partition).collect();
     fleet.wait_for("the files to be deleted", |_| (on_disk(&dir) == own).then_some(()));
-    let said = fleet.stderr(0);
+    let said = fleet.running[&0].wait_words(DELETED, 6);
     assert_eq!(said.matches(DELETED).count(), 6, "{said}");
     assert!(said.contains("longer than state.retention"), "{said}");
 
@@ -46,7 +46,7 @@ fn files_of_a_task_that_has_gone_are_kept_then_deleted_and_restored_when_it_come
     fleet.compare(&owners, &workload);
     fleet.end(&workload, 0..2);
     report(&format!(
-        "state.retention: the files of six tasks that had moved were kept, deleted after 8 s, and restored from their changelogs \
+        "state.retention: the files of six tasks that had moved were kept, deleted after 30 s, and restored from their changelogs \
          when the tasks came back: {} records equal",
         workload.expected.len()
     ));

@@ -46,7 +46,7 @@ fn a_stuck_worker_gives_its_tasks_away_says_so_and_comes_back() {
     let parts: Vec<_> = workload.deliveries.chunks(workload.deliveries.len().div_ceil(3)).collect();
     // Longer than its transaction may be open, with everything of a batch written and nothing promised. A worker that has to wait
     // for the processor, beside the other tests, must not count as stuck before.
-    let stall = Duration::from_secs(40);
+    let stall = Duration::from_secs(80);
     let fault = format!("commit.3_drained:5:stall={}", stall.as_millis());
     fleet.start(0..1);
     fleet.start_with(1..2, &[], &[("KELD_FAULT", &fault)]);

@@ -77,7 +77,9 @@ impl Lab {
         let on = if bootstrap.is_some() { On::Kafka } else { On::Local };
         topics.sort();
         topics.dedup();
-        Self { dir, on, name, config, sets: Vec::new(), partitions: PARTITIONS, topics, bootstrap }
+        // Whether everything is there is told by positions. Events of a slow test must not be refused for their age.
+        let sets = vec!["api.max_lag=1h".to_owned()];
+        Self { dir, on, name, config, sets, partitions: PARTITIONS, topics, bootstrap }
     }
 
     /// The real name of a source topic.
@@ -265,6 +267,19 @@ impl Instance {
 
     pub(crate) fn stderr(&self) -> String {
         self.err.lock().unwrap().clone()
+    }
+
+    /// What it has written once the words are in it so often: they come through a pipe, some time after what they tell of.
+    pub(crate) fn wait_words(&self, words: &str, times: usize) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let said = self.stderr();
+            if said.matches(words).count() >= times {
+                return said;
+            }
+            assert!(Instant::now() < until, "waiting for {words:?}, {times} times, in\n{said}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     pub(crate) fn client(&self) -> Client {

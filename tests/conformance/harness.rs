@@ -45,7 +45,7 @@ pub(crate) fn kafka(check: &str) -> Option<Harness> {
         advertise: format!("http://{check}"),
         consumer_bytes: 16 << 20,
         producer_bytes: 16 << 20,
-        transaction_timeout: Duration::from_secs(10),
+        transaction_timeout: Duration::from_secs(60),
         session_timeout: Duration::from_secs(6),
     };
     let broker = KafkaBroker::connect(options).unwrap();

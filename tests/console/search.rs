@@ -157,14 +157,16 @@ fn more_of_what_was_asked_before_is_not_shown_among_what_was_asked_since() {
     let mut scene = Scene::new();
     scene.browser.open("/search/flights?sort=sched_dep");
     scene.browser.wait_for("a page", "document.querySelectorAll('.hit').length === 30");
-    let slow = "const was = fetch; globalThis.cursors = []; globalThis.fetch = async (url, options) => { \
+    let slow = "const was = fetch; globalThis.cursors = []; globalThis.late = Promise.withResolvers(); \
+                globalThis.fetch = async (url, options) => { \
                 if (!String(url).includes('cursor=')) return was(url, options); \
-                await new Promise((d) => setTimeout(d, 600)); const answer = await was(url, options); cursors.push(answer.status); return answer; }";
+                await late.promise; const answer = await was(url, options); cursors.push(answer.status); return answer; }";
     scene.browser.eval(slow);
     scene.browser.click(".more");
     type_search(&mut scene.browser, "origin:JFK");
     let wanted = scene.flights(|r| has(r, "origin", "JFK")).len();
     wait_total(&mut scene.browser, wanted);
+    scene.browser.eval("late.resolve()");
     scene.browser.wait_for("the late page", "cursors.length === 1");
     scene.browser.eval("new Promise((done) => setTimeout(done, 300))");
     assert_eq!(scene.browser.eval("cursors[0]"), 200);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keld::broker::local::{LocalBroker, LocalOptions};
 use keld::broker::{Broker, Offset, Progress, TopicPartition};
@@ -48,9 +48,11 @@ impl Witness {
         let (_copy, broker) = beside(lab);
         let changelog = settings(lab).changelog_topic(TABLE);
         if broker.topic(&changelog).unwrap().is_some() {
-            for partition in 0..PARTITIONS {
-                self.read(&*broker, &TopicPartition::new(changelog.as_str(), partition));
+            let partitions: Vec<_> = (0..PARTITIONS).map(|p| TopicPartition::new(changelog.as_str(), p)).collect();
+            if lab.on == On::Kafka {
+                wait_marked(&*broker, &partitions);
             }
+            partitions.iter().for_each(|tp| self.read(&*broker, tp));
         }
         let committed = self.consumed.values().sum();
         self.ends = lab.ends(&*broker);
@@ -78,6 +80,16 @@ impl Witness {
                 return;
             }
         }
+    }
+}
+
+/// Kafka answers the commit of a transaction some time before it writes that into the log. Transactions that nobody will end stay
+/// open for longer than this waits.
+fn wait_marked(broker: &dyn Broker, partitions: &[TopicPartition]) {
+    let until = Instant::now() + Duration::from_secs(1);
+    let is_open = |tp: &TopicPartition| broker.watermarks(tp).is_ok_and(|marks| marks.stable < marks.high);
+    while partitions.iter().any(is_open) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -54,7 +54,7 @@ pub(crate) fn misplaced_events_are_merged_as_if_they_had_come_directly(on: On) {
     scene.append(records);
     let mut instance = scene.lab.start();
     check(&scene, &mut instance, &sums);
-    let stderr = instance.stderr();
+    let stderr = instance.wait_words("is sent on to partition", 2);
     assert_eq!(stderr.matches("is sent on to partition").count(), 2, "each table says so once:\n{stderr}");
     instance.stop();
     scene.lab.verify();
@@ -115,7 +115,7 @@ pub(crate) fn without_it_misplaced_events_are_quarantined_and_the_first_says_wha
     scene.append(vec![wrong.clone(), wrong]);
     let instance = scene.start(0);
     assert_eq!(listed(&instance.client(), "reason=wrong_partition&table=things").len(), 2);
-    let stderr = instance.stderr();
+    let stderr = instance.wait_words("repartition = true", 2);
     assert_eq!(stderr.matches("repartition = true").count(), 2, "each table says so once:\n{stderr}");
     instance.stop();
 }

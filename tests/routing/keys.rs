@@ -78,7 +78,7 @@ fn every_instance_gives_every_record_and_what_a_dead_one_had_is_refused_by_name(
     let (status, problem) = instance.client().get_any(&format!("/v1/tables/{TABLE}/records/{}", escape(key)));
     assert_eq!((status, &problem["reason"]), (503, &json!("no_owner")), "{problem}");
     assert_eq!(problem["missing_partitions"], json!([place]), "{problem}");
-    assert!(killed.elapsed() < Duration::from_secs(2), "refused after {:?}", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(8), "refused after {:?}", killed.elapsed());
     for key in workload.expected.keys().filter(|k| !lost.contains(&partition(k))).take(20) {
         instance.client().get(&format!("/v1/tables/{TABLE}/records/{}", escape(key)));
     }

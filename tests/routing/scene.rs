@@ -16,7 +16,9 @@ pub(crate) fn start(lab: &Lab, name: &str) -> Instance {
 pub(crate) fn start_as(lab: &Lab, name: &str, application: &str) -> Instance {
     let dir = format!("instance.data_dir={}", lab.dir.path().join(application).join(name).display());
     let (id, application) = (format!("instance.id={name}"), format!("application={application}"));
-    let mut instance = lab.spawn(&["--set", &dir, "--set", &id, "--set", &application], &[]);
+    // As long as a lookup is waited for: one that is off the processor for a moment is not dead. Who is dead refuses connections.
+    let misses = "cluster.misses=10";
+    let mut instance = lab.spawn(&["--set", &dir, "--set", &id, "--set", &application, "--set", misses], &[]);
     instance.wait_listening();
     instance
 }

@@ -160,7 +160,7 @@ fn three_instances_answer_a_thousand_searches_as_one_does_and_name_what_a_dead_o
     let path = format!("/v1/tables/{TABLE}/search?q=kettle%20OR%20garden&sort=_key&limit=1000");
     let (all, part) = (alone.get(&path), clients[0].get(&path));
     assert!((1..1000).contains(&all["total"].as_u64().unwrap()), "the page holds all of them: {}", all["total"]);
-    assert!(killed.elapsed() < Duration::from_secs(3), "answered after {:?}", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(8), "answered after {:?}", killed.elapsed());
     assert_eq!(part["missing_partitions"], json!(lost), "{}", part["missing_partitions"]);
     let key = |hit: &Value| hit["key"].as_str().unwrap().to_owned();
     let place = |key: &str| u64::from(Partitioner::Murmur2.partition(key.as_bytes(), PARTITIONS).unwrap());

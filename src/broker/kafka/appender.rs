@@ -91,9 +91,14 @@ impl KafkaAppender {
     }
 }
 
+/// How long a record may take: whoever gives transactions longer has brokers that take longer to choose leaders.
+fn patience(shared: &Shared) -> Duration {
+    PATIENCE.max(shared.options.transaction_timeout)
+}
+
 fn open(shared: &Shared) -> Result<ThreadedProducer<Acknowledgements>> {
     let watch = Listener(shared.watches.open("appender"));
-    settings::appender(&shared.options, PATIENCE)
+    settings::appender(&shared.options, patience(shared))
         .create_with_context(Acknowledgements { watch })
         .map_err(|e| error("making the appending producer", e))
 }
@@ -102,19 +107,19 @@ impl Appender for KafkaAppender {
     fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Offset>> {
         let count = records.len();
         let Some(topic) = records.first().map(|r| Arc::clone(&r.topic)) else { return Ok(Vec::new()) };
-        let client = self.client()?;
+        let (client, patience) = (self.client()?, patience(&self.shared));
         let state = BatchState { open: count, offsets: vec![-1; count], failure: None, failed: 0 };
         let batch = Arc::new(Batch { state: Mutex::new(state), changed: Condvar::new() });
         for (index, record) in records.iter().enumerate() {
             let ticket = Box::new(Ticket { batch: Arc::clone(&batch), index });
-            if let Err((cause, ticket)) = enqueue(&client, record, ticket, PATIENCE) {
+            if let Err((cause, ticket)) = enqueue(&client, record, ticket, patience) {
                 ticket.batch.done(index, Err(cause));
             }
         }
         let mut state = batch.state.lock();
         while state.open > 0 {
             // Each record ends within librdkafka's message timeout: no limit is needed here but against a defect.
-            if batch.changed.wait_for(&mut state, PATIENCE * 2 + Duration::from_secs(5)).timed_out() && state.open > 0 {
+            if batch.changed.wait_for(&mut state, patience * 2 + Duration::from_secs(5)).timed_out() && state.open > 0 {
                 return Err(Error::internal(format!("{} of {count} records for {topic} were forgotten", state.open)));
             }
         }

@@ -7,7 +7,7 @@ import { moment, plural } from "../format.js";
 import { badge, value } from "../parts.js";
 import { follow } from "../stream.js";
 
-const MOST = 100, POLL = 1_000, GATHER = 100;
+const MOST = 100, POLL = 1_000, GATHER = 100, TURNS = 50;
 const MARKS = { added: "+", removed: "−", changed: "→" };
 
 /** The column. `load` reads the record anew and gives it: null where there is none, undefined where it cannot be had. */
@@ -41,10 +41,19 @@ export function history({ table, key, load, signal }) {
       if (began && known !== undefined) add(now ? "changed" : "deleted", known, now, at);
       known = now;
     }
-    if (!signal.aborted) await load({ quiet: true }).catch(ignoreEnd);
+    await catchUp().catch(ignoreEnd);
     // What came while the record was read is shown next.
     timer = 0;
     if (pending.length) timer = setTimeout(show, GATHER);
+  }
+
+  /** Reads the record until it is what the stream has told: the stream may tell of a change before reads by key do. */
+  async function catchUp() {
+    for (let turn = 0; turn < TURNS && !signal.aborted; turn++) {
+      const now = await load({ quiet: true });
+      if (now === undefined || pending.length || !differences(known, now).length) return;
+      await pause(GATHER, signal);
+    }
   }
 
   /** Follows the stream, or asks again and again where there is none. */
