@@ -106,7 +106,7 @@ fn account(out: &str) -> &str {
 
 #[test]
 fn the_demo_shows_the_truth_feeds_nothing_twice_and_can_be_run_on() {
-    let workload = Workload::flights(Some(FLIGHTS));
+    let workload = Workload::flights(Some(FLIGHTS), &[]);
     assert_eq!((workload.deliveries.len() as u64, workload.expected.len() as u64), (EVENTS, RECORDS));
     let dir = tempfile::tempdir().unwrap();
     interrupt(dir.path());

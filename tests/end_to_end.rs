@@ -36,18 +36,38 @@ fn resident_peak(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
 }
 
+const DISTURBED: [&str; 4] = ["--dup", "0.3", "--late", "0.3"];
+
 fn catalog(on: On) {
     let workload = Workload::catalog(scaled(1_000_000), scaled(100_000), &[]);
     run_whole(&Lab::new(on, "catalog.toml"), "products", "sku", &workload);
 }
 
+/// Many duplicates and late events, and hot keys.
 fn disturbed_catalog(on: On) {
-    let more = ["--dup", "0.3", "--late", "0.3", "--skew", "0.99"];
+    let more = [&DISTURBED[..], &["--skew", "0.99"]].concat();
     let workload = Workload::catalog(scaled(1_000_000), scaled(100_000), &more);
     let mut lab = Lab::new(on, "catalog.toml");
     // The hottest key has 8 % of all events: 1,000 positions late are some 80 of its events.
     lab.sets.push("tables.products.window.events=1024".into());
     run_whole(&lab, "products", "sku", &workload);
+}
+
+/// In any order at all; a key has some ten events, far fewer than the window.
+fn shuffled_catalog(on: On) {
+    let workload = Workload::catalog(scaled(1_000_000), scaled(100_000), &DISTURBED).shuffled();
+    run_whole(&Lab::new(on, "catalog.toml"), "products", "sku", &workload);
+}
+
+fn flights(more: &[&str]) -> Workload {
+    Workload::flights((!common::full_scale()).then_some(33_000), more)
+}
+
+/// In any order at all: what is told in January may come after what is told in December, and so may what a withdrawal keeps away.
+fn shuffled_flights(on: On) {
+    let mut lab = Lab::new(on, "flights.toml");
+    lab.sets.extend(["window.time=500d", "tombstone_horizon=500d"].map(|set| format!("tables.flights.{set}")));
+    run_whole(&lab, "flights", "flight_id", &flights(&DISTURBED).shuffled());
 }
 
 #[test]
@@ -71,7 +91,31 @@ fn the_catalog_with_many_duplicates_late_events_and_hot_keys_on_kafka_equals_the
 }
 
 #[test]
+fn the_catalog_with_many_duplicates_in_any_order_on_the_embedded_log_equals_the_expected_records() {
+    shuffled_catalog(On::Local);
+}
+
+#[test]
+fn the_catalog_with_many_duplicates_in_any_order_on_kafka_equals_the_expected_records() {
+    shuffled_catalog(On::Kafka);
+}
+
+#[test]
 fn the_flights_on_the_embedded_log_equal_the_expected_records() {
-    let workload = Workload::flights((!common::full_scale()).then_some(33_000));
-    run_whole(&Lab::new(On::Local, "flights.toml"), "flights", "flight_id", &workload);
+    run_whole(&Lab::new(On::Local, "flights.toml"), "flights", "flight_id", &flights(&[]));
+}
+
+#[test]
+fn the_flights_with_many_duplicates_and_late_events_on_kafka_equal_the_expected_records() {
+    run_whole(&Lab::new(On::Kafka, "flights.toml"), "flights", "flight_id", &flights(&DISTURBED));
+}
+
+#[test]
+fn the_flights_with_many_duplicates_in_any_order_on_the_embedded_log_equal_the_expected_records() {
+    shuffled_flights(On::Local);
+}
+
+#[test]
+fn the_flights_with_many_duplicates_in_any_order_on_kafka_equal_the_expected_records() {
+    shuffled_flights(On::Kafka);
 }

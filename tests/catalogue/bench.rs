@@ -213,28 +213,6 @@ pub(crate) fn records(broker: &dyn Broker, topic: &str) -> Vec<(Vec<u8>, Option<
     found
 }
 
-/// A small generator of numbers that differ from run to run of a loop, the same for the same seed.
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    /// A number below `n`.
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        // xorshift64*
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let drawn = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
-        usize::try_from(drawn).unwrap() % n
-    }
-
-    /// Puts items into a random order.
-    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
-        for i in (1..items.len()).rev() {
-            items.swap(i, self.below(i + 1));
-        }
-    }
-}
-
 /// Every order of the numbers below `n`, sorted.
 pub(crate) fn orders(n: usize) -> Vec<Vec<usize>> {
     if n == 0 {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use keld::record::Partitioner;
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, Dice, Outcomes, TABLE, a, b, event, orders, records};
+use crate::bench::{Bench, Outcomes, TABLE, a, b, event, orders, records};
+use crate::common::dice::Dice;
 use crate::common::lab::{On, PARTITIONS};
 use crate::common::report;
 use crate::common::workload::Delivery;

@@ -35,6 +35,13 @@ impl Dice {
         &all[self.place(all.len())]
     }
 
+    /// Puts items into a random order.
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for i in (1..items.len()).rev() {
+            items.swap(i, self.place(i + 1));
+        }
+    }
+
     /// A pause shorter than `longest`.
     pub(crate) fn pause(&mut self, longest: Duration) -> Duration {
         Duration::from_micros(self.below(u64::try_from(longest.as_micros()).unwrap()))

@@ -6,6 +6,8 @@ use std::process::Command;
 
 use serde_json::{Map, Value};
 
+use super::dice::Dice;
+
 /// One delivery.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
@@ -45,10 +47,17 @@ impl Workload {
         Self::generate("catalog", "sku", &arguments)
     }
 
-    /// `flights.py`, the first `flights` of them or all.
-    pub(crate) fn flights(flights: Option<usize>) -> Self {
-        let arguments = flights.map(|n| vec!["--flights".to_owned(), n.to_string()]).unwrap_or_default();
+    /// `flights.py`, the first `flights` of them or all, with further arguments.
+    pub(crate) fn flights(flights: Option<usize>, more: &[&str]) -> Self {
+        let mut arguments = flights.map(|n| vec!["--flights".to_owned(), n.to_string()]).unwrap_or_default();
+        arguments.extend(more.iter().map(|a| (*a).to_owned()));
         Self::generate("flights", "flight_id", &arguments)
+    }
+
+    /// The same deliveries in any order.
+    pub(crate) fn shuffled(mut self) -> Self {
+        Dice::thrown("an order of deliveries").shuffle(&mut self.deliveries);
+        self
     }
 
     /// Every key that any event speaks of.

@@ -45,7 +45,7 @@ pub(crate) struct Scene {
 impl Scene {
     /// Everything, running and caught up, with a browser at 1280 × 800.
     pub(crate) fn new() -> Self {
-        let workload = Workload::flights(Some(FLIGHTS));
+        let workload = Workload::flights(Some(FLIGHTS), &[]);
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/flights.toml");
         let lab = Lab::with_config(On::Local, &(std::fs::read_to_string(file).unwrap() + THINGS));
         let ends = loaded(&lab, &workload);

@@ -34,7 +34,7 @@ fn run(mut command: Command) {
 
 #[test]
 fn real_clients_get_what_they_expect() {
-    let workload = Workload::flights(Some(800));
+    let workload = Workload::flights(Some(800), &[]);
     let lab = Lab::new(On::Local, "flights.toml");
     let ends = loaded(&lab, &workload);
     let mut instance = lab.start();

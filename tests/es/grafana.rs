@@ -27,7 +27,7 @@ fn moment(record: &Record) -> Option<i64> {
 
 #[test]
 fn grafana_gets_its_metrics_its_logs_and_its_variables() {
-    let workload = Workload::flights(Some(800));
+    let workload = Workload::flights(Some(800), &[]);
     let lab = Lab::new(On::Local, "flights.toml");
     let ends = loaded(&lab, &workload);
     let mut instance = lab.start();
