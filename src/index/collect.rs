@@ -14,6 +14,7 @@ use tantivy::{DocId, Score, SegmentReader};
 
 use super::after::After;
 use super::equals::{self, KnownRuns, Scores};
+use super::gather::{Run, merged};
 use super::order::{Ordering, Sort, SortBy};
 use super::place::{Place, Rank, oriented, score_bits};
 use super::schema::{KEY, PARTITION};
@@ -148,14 +149,15 @@ impl Top {
 /// whether it has one; then the value.
 type Local = (bool, u64);
 
+/// A document that may be among the first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
+pub(super) struct Entry {
     ranks: smallvec::SmallVec<[Local; 3]>,
     /// Ordinal of the key in the segment.
     key: u64,
     doc: DocId,
     /// Bits of the score.
-    score: u32,
+    pub(super) score: u32,
 }
 
 enum Source {
@@ -212,11 +214,11 @@ pub(super) struct Way {
 }
 
 /// Columns of one segment that decide the order, and that tell what a document is.
-struct Columns {
+pub(super) struct Columns {
     sources: Vec<(Source, Way)>,
     keys: Option<StrColumn>,
     partitions: Column<u64>,
-    scores: bool,
+    pub(super) scores: bool,
     after: Option<After>,
 }
 
@@ -310,7 +312,7 @@ impl Columns {
         self.keys.as_ref().and_then(|keys| keys.ords().first(doc)).unwrap_or(u64::MAX)
     }
 
-    fn ranks(&self, entry: &Entry) -> io::Result<Vec<Rank>> {
+    pub(super) fn ranks(&self, entry: &Entry) -> io::Result<Vec<Rank>> {
         let rank = |((behind, local), (source, way)): (&Local, &(Source, Way))| {
             Ok(match source {
                 _ if *behind != way.missing_first => {
@@ -331,11 +333,11 @@ impl Columns {
         entry.ranks.iter().zip(&self.sources).map(rank).collect()
     }
 
-    fn key(&self, entry: &Entry) -> io::Result<Vec<u8>> {
+    pub(super) fn key(&self, entry: &Entry) -> io::Result<Vec<u8>> {
         self.keys.as_ref().map_or(Ok(Vec::new()), |keys| term(keys, entry.key))
     }
 
-    fn partition(&self, entry: &Entry) -> u32 {
+    pub(super) fn partition(&self, entry: &Entry) -> u32 {
         self.partitions.first(entry.doc).and_then(|p| u32::try_from(p).ok()).unwrap_or(u32::MAX)
     }
 }
@@ -344,76 +346,6 @@ fn term(texts: &StrColumn, ord: u64) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
     texts.dictionary().ord_to_term(ord, &mut out)?;
     Ok(out)
-}
-
-/// The first documents of one segment, in order.
-pub(super) struct Run {
-    columns: Columns,
-    entries: std::vec::IntoIter<Entry>,
-    total: u64,
-}
-
-/// The next document of a run. Its key is read only if it is a hit or decides between equals: reading it takes longer than
-/// everything else about it.
-struct Head {
-    run: Run,
-    entry: Entry,
-    ranks: Vec<Rank>,
-    key: Option<Vec<u8>>,
-}
-
-impl Head {
-    fn of(mut run: Run) -> io::Result<Option<Self>> {
-        let Some(entry) = run.entries.next() else { return Ok(None) };
-        Ok(Some(Self { ranks: run.columns.ranks(&entry)?, key: None, entry, run }))
-    }
-
-    fn key(&mut self) -> io::Result<&[u8]> {
-        let key = match self.key.take() {
-            Some(key) => key,
-            None => self.run.columns.key(&self.entry)?,
-        };
-        Ok(self.key.insert(key))
-    }
-
-    fn found(mut self) -> io::Result<(Match, Option<Self>)> {
-        let key = self.key()?.to_vec();
-        let score = self.run.columns.scores.then(|| Score::from_bits(self.entry.score));
-        let place = Place { ranks: self.ranks, key };
-        let found = Match { place, partition: self.run.columns.partition(&self.entry), score };
-        Ok((found, Self::of(self.run)?))
-    }
-}
-
-/// Index of the first document among heads.
-fn first(heads: &mut [Head]) -> io::Result<usize> {
-    let mut best = 0;
-    for i in 1..heads.len() {
-        let (before, rest) = heads.split_at_mut(i);
-        let (held, next) = (&mut before[best], &mut rest[0]);
-        let order = match next.ranks.cmp(&held.ranks) {
-            Cmp::Equal => next.key()?.cmp(held.key()?),
-            order => order,
-        };
-        if order == Cmp::Less {
-            best = i;
-        }
-    }
-    Ok(best)
-}
-
-/// The first `limit` documents of all runs.
-fn merged(runs: Vec<Run>, limit: usize) -> io::Result<Vec<Match>> {
-    let heads: io::Result<Vec<Option<Head>>> = runs.into_iter().map(Head::of).collect();
-    let mut heads: Vec<Head> = heads?.into_iter().flatten().collect();
-    let mut hits = Vec::new();
-    while hits.len() < limit && !heads.is_empty() {
-        let best = first(&mut heads)?;
-        let (found, next) = heads.swap_remove(best).found()?;
-        hits.push(found);
-        heads.extend(next);
-    }
-    Ok(hits)
 }
 
 impl SegmentCollector for Segment {

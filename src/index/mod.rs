@@ -12,6 +12,7 @@ mod durable;
 mod engine;
 mod equals;
 mod facets;
+mod gather;
 #[cfg(test)]
 mod hammer_tests;
 mod highlight;
