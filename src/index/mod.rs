@@ -76,8 +76,18 @@ pub mod syntax {
     pub use tantivy::query_grammar::{
         Delimiter, UserInputAst, UserInputBound, UserInputLeaf, UserInputLiteral, parse_query, parse_query_lenient,
     };
-    pub use tantivy::schema::{Field, IndexRecordOption};
+    pub use tantivy::schema::{Field, IndexRecordOption, Type};
     pub use tantivy::tokenizer::TokenStream;
+
+    /// The term of a member of JSON whose value is written so, of the type that the library takes it for.
+    pub fn json_term(path: Term, value: &str) -> Term {
+        let typed = tantivy::json_utils::convert_to_fast_value_and_append_to_json_term(&path, value, false);
+        typed.unwrap_or_else(|| {
+            let mut term = path;
+            term.append_type_and_str(value);
+            term
+        })
+    }
 }
 
 /// How to open a table's index.

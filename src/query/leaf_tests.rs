@@ -200,6 +200,12 @@ pub(super) fn cases() -> Vec<(&'static str, Keep)> {
         ("attrs.colour:*", |p| p.colour.is_some()),
         ("size:3", |p| p.size == Some(3)),
         ("size:[0 TO 2]", |p| p.size.is_some_and(|n| n <= 2)),
+        // Ends that are written in different ways.
+        ("size:[0 TO 2.5]", |p| p.size.is_some_and(|n| n <= 2)),
+        ("size:[0.5 TO 3]", |p| p.size == Some(3)),
+        ("size:{0 TO 3.0}", |p| p.size.is_some_and(|n| n > 0 && n < 3)),
+        ("size:[0 TO 3.5}", |p| p.size.is_some_and(|n| n <= 3)),
+        ("size:[1 TO 18446744073709551615]", |p| p.size.is_some_and(|n| n >= 1)),
         ("size:*", |p| p.size.is_some()),
         ("sku:p07", |p| p.key == "p07"),
         ("_key:p07 OR p08", |p| p.key == "p07" || p.key == "p08"),
@@ -273,6 +279,8 @@ fn filter_errors_name_the_text_the_place_and_what_was_expected() {
         ("title:\"&\"", ["title", "no word", "&"]),
         ("_partition:x", ["_partition", "an integer", "x"]),
         ("live:[false TO *]", ["live", "begin or end", "false"]),
+        ("size:[1 TO soon]", ["size", "of different types", "soon"]),
+        ("size:[2026-01-31T12:00:00Z TO 7]", ["size", "of different types", "7"]),
         ("attrs.colour:[true TO x]", ["attrs.colour", "begin or end", "true"]),
     ] {
         let found = message(text);

@@ -1,5 +1,6 @@
 //! The leaves of a query: words, phrases, ranges, sets, prefixes and fuzzy words, each for the field it names.
 
+mod json_range;
 mod pattern;
 
 use std::ops::Bound;
@@ -293,6 +294,11 @@ impl<'a> Terms<'a> {
         }
         if target.kind == FieldType::Keyword {
             return Some(Box::new(RangeQuery::new(edge(&target, &lower), edge(&target, &upper))));
+        }
+        if target.kind == FieldType::Json
+            && let Some(found) = self.mixed_range(&target, &lower, &upper)
+        {
+            return found;
         }
         let text = format!("{} TO {}", lower.term_str(), upper.term_str());
         let leaf = UserInputLeaf::Range { field: Some(target.path.clone()), lower, upper };
