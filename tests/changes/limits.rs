@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::common::lab::{Instance, Lab, On};
+use crate::common::report;
 use crate::common::sse::Events;
 use crate::scene::{CHANGES, Maker, Reader, path, shop};
 
@@ -212,6 +213,10 @@ fn readers_that_take_nothing_give_their_turns_to_catch_up_to_others() {
     if begun.elapsed() < Duration::from_secs(30) {
         assert!(text.contains("keld_change_streams{table=\"products\"} 10"), "none was cut for it");
         assert!(!text.contains("reason=\"too_slow\""));
+    } else {
+        report(
+            "NOT CHECKED: that slow readers in their turns are not cut: it took longer than 30 s, after which they may be",
+        );
     }
     for _ in 1..150 {
         assert_eq!(quick.next().expect("an event").name, "changed");

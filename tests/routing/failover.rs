@@ -1,4 +1,4 @@
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use keld::record::Partitioner;
 use serde_json::json;
@@ -6,10 +6,10 @@ use serde_json::json;
 use crate::common::client::escape;
 use crate::common::kafka::start_kafka;
 use crate::common::lab::{Lab, On, PARTITIONS, loaded};
+use crate::common::report;
 use crate::common::truth;
 use crate::common::workload::Workload;
-use crate::common::{full_scale, report};
-use crate::scene::{caught_up, cluster, settled, start_all, wait_for};
+use crate::scene::{at_once, caught_up, cluster, settled, start_all, wait_for};
 
 const TABLE: &str = "products";
 
@@ -55,8 +55,7 @@ fn a_standby_answers_for_a_dead_owner_before_its_tasks_move() {
     }
     let took = killed.elapsed();
     // The session of ten seconds has not ended: nobody owns the partitions now.
-    let most = Duration::from_secs(if full_scale() { 2 } else { 8 });
-    assert!(took < most, "{took:?}");
+    assert!(took < at_once(2), "{took:?}");
     report(&format!("failover: records and searches of a dead owner from standbys, all within {took:?} of its death"));
     for instance in instances.values() {
         truth::by_key(&instance.client(), TABLE, &workload);

@@ -1,4 +1,4 @@
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use keld::record::Partitioner;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::common::kafka::start_kafka;
 use crate::common::lab::{Lab, On, PARTITIONS, loaded};
 use crate::common::truth;
 use crate::common::workload::Workload;
-use crate::scene::{caught_up, cluster, settled, start_all, wait_for, without_copies};
+use crate::scene::{at_once, caught_up, cluster, settled, start_all, wait_for, without_copies};
 
 const TABLE: &str = "products";
 
@@ -78,7 +78,7 @@ fn every_instance_gives_every_record_and_what_a_dead_one_had_is_refused_by_name(
     let (status, problem) = instance.client().get_any(&format!("/v1/tables/{TABLE}/records/{}", escape(key)));
     assert_eq!((status, &problem["reason"]), (503, &json!("no_owner")), "{problem}");
     assert_eq!(problem["missing_partitions"], json!([place]), "{problem}");
-    assert!(killed.elapsed() < Duration::from_secs(8), "refused after {:?}", killed.elapsed());
+    assert!(killed.elapsed() < at_once(2), "refused after {:?}", killed.elapsed());
     for key in workload.expected.keys().filter(|k| !lost.contains(&partition(k))).take(20) {
         instance.client().get(&format!("/v1/tables/{TABLE}/records/{}", escape(key)));
     }

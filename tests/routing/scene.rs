@@ -5,7 +5,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::common::full_scale;
 use crate::common::lab::{Instance, Lab, PATIENCE};
+
+/// How long an answer may take after a death: so many seconds, or, beside the other tests, less than the session of ten seconds, by whose end
+/// others own the tasks.
+pub(crate) fn at_once(seconds: u64) -> Duration {
+    Duration::from_secs(if full_scale() { seconds } else { 8 })
+}
 
 /// An instance of the laboratory's application with a name and a data directory of its own.
 pub(crate) fn start(lab: &Lab, name: &str) -> Instance {

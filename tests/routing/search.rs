@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use keld::record::Partitioner;
 use serde_json::{Map, Value, json};
@@ -10,7 +10,7 @@ use crate::common::kafka::start_kafka;
 use crate::common::lab::{Lab, On, PARTITIONS};
 use crate::common::workload::{Delivery, Workload};
 use crate::common::{report, scaled};
-use crate::scene::{caught_up, cluster, settled, start_all, start_as, wait_for, without_copies};
+use crate::scene::{at_once, caught_up, cluster, settled, start_all, start_as, wait_for, without_copies};
 
 const TABLE: &str = "products";
 /// Records. Each is written once: superseded documents count in scores until they are merged away, which is not the same
@@ -160,7 +160,7 @@ fn three_instances_answer_a_thousand_searches_as_one_does_and_name_what_a_dead_o
     let path = format!("/v1/tables/{TABLE}/search?q=kettle%20OR%20garden&sort=_key&limit=1000");
     let (all, part) = (alone.get(&path), clients[0].get(&path));
     assert!((1..1000).contains(&all["total"].as_u64().unwrap()), "the page holds all of them: {}", all["total"]);
-    assert!(killed.elapsed() < Duration::from_secs(8), "answered after {:?}", killed.elapsed());
+    assert!(killed.elapsed() < at_once(3), "answered after {:?}", killed.elapsed());
     assert_eq!(part["missing_partitions"], json!(lost), "{}", part["missing_partitions"]);
     let key = |hit: &Value| hit["key"].as_str().unwrap().to_owned();
     let place = |key: &str| u64::from(Partitioner::Murmur2.partition(key.as_bytes(), PARTITIONS).unwrap());

@@ -8,7 +8,7 @@ use crate::index::syntax::{RangeQuery, Term, Type, UserInputBound, json_term};
 
 impl Terms<'_> {
     /// The range if its ends are of different types; `None` if they are of one, or one is open. The library takes both for values of the
-    /// first one's type, and panics. Numbers are compared as numbers with a fraction, other things are not compared.
+    /// first one's type, and panics. Numbers are compared as numbers with a fraction (whole ones beyond 2^53 by the nearest such), other things are not compared.
     pub(super) fn mixed_range(
         &mut self,
         target: &Target,
