@@ -14,7 +14,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::errors::{advised, code_of, error, kind_of};
+use super::errors::{advised, code_of, error, error_at, kind_of, placed};
 use super::watch::{Listener, Watch};
 use super::{KafkaOptions, PATIENCE, Watches, partition_id, settings};
 use crate::broker::{Offset, TopicInfo, TopicPartition, TopicSpec, Watermarks};
@@ -44,6 +44,8 @@ pub(super) struct Admin {
 }
 
 struct Inquirer {
+    /// The addresses that it was given.
+    at: String,
     client: BaseConsumer<Listener>,
     watch: Arc<Watch>,
 }
@@ -54,7 +56,8 @@ impl Inquirer {
         let client = config
             .create_with_context(Listener(Arc::clone(&watch)))
             .map_err(|e| error("making a client of Kafka", e))?;
-        Ok(Self { client, watch })
+        let at = config.get("bootstrap.servers").unwrap_or_default().to_owned();
+        Ok(Self { at, client, watch })
     }
 
     /// Hands out the log lines and errors that wait in the client's queue.
@@ -77,7 +80,8 @@ impl Inquirer {
     fn error(&self, doing: String, cause: KafkaError) -> Error {
         self.listen();
         let words = self.watch.words();
-        let e = error(if words.is_empty() { doing } else { format!("{doing} (last trouble: {words})") }, cause);
+        let doing = if words.is_empty() { doing } else { format!("{doing} (last trouble: {words})") };
+        let e = error_at(&self.at, doing, cause);
         self.watch.clear_words();
         e
     }
@@ -185,7 +189,9 @@ impl Admin {
             }
             if Instant::now() >= deadline {
                 let text = format!("topic {name} was created, but has partitions without a leader after {PATIENCE:?}");
-                return Err(Error::new(Kind::BrokerAway, text).advise("are enough brokers running?"));
+                return Err(
+                    Error::new(Kind::BrokerAway, placed(&self.all.at, &text)).advise("are enough brokers running?")
+                );
             }
             thread::sleep(LOOK_AGAIN);
         }
@@ -257,7 +263,10 @@ fn ask_watermarks(inquirer: &Inquirer, tp: &TopicPartition, timeout: Duration) -
         // While leaders change, librdkafka may not know a partition that is there (seen while three brokers were rolled).
         let unknown = code_of(&cause).is_some_and(|code| kind_of(code) == Kind::NotFound);
         match unknown.then(|| inquirer.has(tp, timeout)) {
-            Some(Ok(true)) => Error::new(Kind::BrokerAway, format!("{doing}: it has no leader now")).because(cause),
+            Some(Ok(true)) => {
+                let text = placed(&inquirer.at, &format!("{doing}: it has no leader now"));
+                Error::new(Kind::BrokerAway, text).because(cause)
+            }
             Some(Err(e)) => inquirer.error(doing, e),
             Some(Ok(false)) | None => inquirer.error(doing, cause),
         }

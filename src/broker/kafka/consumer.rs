@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::errors::{advised, code_of, error};
+use super::errors::{advised, code_of, error, placed};
 use super::watch::{Listener, Watch};
 use super::{Shared, partition_id, settings};
 use crate::broker::{Consumer, Message, Offset, TopicPartition};
@@ -102,7 +102,7 @@ impl KafkaConsumer {
 
 /// What an error from polling the cluster at these addresses means, apart from positions; `None`: nothing that the caller has to know.
 pub(super) fn trouble(at: &str, watch: &Watch, cause: KafkaError) -> Option<Error> {
-    let (code, doing) = (code_of(&cause), format!("reading from Kafka at {at}: {}", watch.words()));
+    let (code, doing) = (code_of(&cause), placed(at, &format!("reading: {}", watch.words())));
     match code {
         // One connection of several; when all are gone, that is told apart.
         Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => None,

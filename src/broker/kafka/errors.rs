@@ -18,6 +18,19 @@ pub(super) fn error(doing: impl Into<String>, cause: KafkaError) -> Error {
     advised(Error::new(kind, doing).because(cause), code)
 }
 
+/// As [`error`], for what is asked of the cluster at these addresses: whoever looks for a broker that is away needs to know
+/// where it was looked for.
+pub(super) fn error_at(at: &str, doing: impl Into<String>, cause: KafkaError) -> Error {
+    let doing = doing.into();
+    let away = code_of(&cause).is_some_and(|code| kind_of(code) == Kind::BrokerAway);
+    error(if away { placed(at, &doing) } else { doing }, cause)
+}
+
+/// What was being done, and where.
+pub(super) fn placed(at: &str, doing: &str) -> String {
+    format!("Kafka at {at}: {doing}")
+}
+
 /// Adds what a person can do about an error with this code, if anything is known.
 pub(super) fn advised(error: Error, code: Option<Code>) -> Error {
     match code.and_then(advice_for) {
@@ -164,6 +177,13 @@ mod tests {
         assert_eq!(transaction_kind(Code::OperationTimedOut, false, false), Kind::BrokerAway);
         assert_eq!(transaction_kind(Code::MessageTimedOut, false, true), Kind::AbortRequired);
         assert_eq!(transaction_kind(Code::MessageSizeTooLarge, false, true), Kind::Refused);
+    }
+
+    #[test]
+    fn a_broker_that_is_away_is_told_with_its_address() {
+        let text = |code| error_at("kafka-7:9092", "asking", KafkaError::MetadataFetch(code)).to_string();
+        assert!(text(Code::AllBrokersDown).contains("kafka-7:9092"), "{}", text(Code::AllBrokersDown));
+        assert!(!text(Code::TopicAuthorizationFailed).contains("kafka-7:9092"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::util::{IntoOpaque, Timeout};
 
-use super::errors::{advised, code_of, error, transaction_kind};
+use super::errors::{advised, code_of, error, placed, transaction_kind};
 use super::watch::{Listener, listens};
 use super::{PATIENCE, Shared, partition_id, settings};
 use crate::broker::{GroupToken, NewRecord, Offset, TopicPartition, TransactionalProducer};
@@ -197,9 +197,8 @@ impl KafkaProducer {
             _ => transaction_kind(code, fatal.is_some(), false),
         };
         let words = fatal.map_or_else(String::new, |(_, words)| format!(" ({words})"));
-        // Whoever looks for a broker that is away needs to know where it was looked for.
-        let place = if kind == Kind::BrokerAway { format!(" at {}", self.bootstrap) } else { String::new() };
-        let text = format!("transactional id {}{place}: {doing}{words}", self.id);
+        let text = format!("transactional id {}: {doing}{words}", self.id);
+        let text = if kind == Kind::BrokerAway { placed(&self.bootstrap, &text) } else { text };
         advised(Error::new(kind, text).because(cause), Some(code))
     }
 
@@ -213,7 +212,9 @@ impl KafkaProducer {
             if self.tally.changed.wait_until(&mut counts, deadline).timed_out() && counts.done < self.sent {
                 let left = self.sent - counts.done;
                 let text = format!("transactional id {}: {left} records are neither written nor given up", self.id);
-                return Err(Error::new(Kind::BrokerAway, text).advise("abort, then try again"));
+                return Err(
+                    Error::new(Kind::BrokerAway, placed(&self.bootstrap, &text)).advise("abort, then try again")
+                );
             }
         }
         counts.awaited = None;
