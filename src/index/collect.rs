@@ -16,7 +16,7 @@ use super::after::After;
 use super::equals::{self, KnownRuns, Scores};
 use super::gather::{Run, merged};
 use super::order::{Ordering, Sort, SortBy};
-use super::place::{Place, Rank, oriented, score_bits};
+use super::place::{Place, Rank, below_rounded, oriented, rounded, score_bits};
 use super::schema::{KEY, PARTITION};
 use super::stop::{LOOK_EVERY, Stop};
 use super::view::strings;
@@ -296,7 +296,7 @@ impl Segment {
     /// Scores at or below this cannot come in any more. Equal scores still can: the key decides between them.
     fn threshold(&self) -> Score {
         match self.heap.peek() {
-            Some(last) if self.heap.len() >= self.limit => Score::from_bits(last.score).next_down(),
+            Some(last) if self.heap.len() >= self.limit => below_rounded(Score::from_bits(last.score)),
             _ => Score::MIN,
         }
     }
@@ -354,7 +354,7 @@ impl SegmentCollector for Segment {
     fn collect(&mut self, doc: DocId, score: Score) {
         self.total += 1;
         if self.limit > 0 {
-            self.keep(doc, score);
+            self.keep(doc, rounded(score));
         }
     }
 

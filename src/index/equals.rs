@@ -16,6 +16,7 @@ use tantivy::query::{
 };
 use tantivy::{DocId, Score, SegmentReader};
 
+use super::place::{rounded, up_to_rounded};
 use super::schema::KEY;
 use super::stop::{LOOK_EVERY, Stop};
 use super::view::strings;
@@ -163,7 +164,7 @@ pub(super) fn candidates(
                 return Ok(None);
             }
             patience -= 1;
-            if lives(doc) && scorer.score().to_bits() == bar.to_bits() {
+            if lives(doc) && rounded(scorer.score()).to_bits() == bar.to_bits() {
                 found.push((doc, bar));
                 equals += 1;
             }
@@ -220,7 +221,7 @@ pub(super) fn firsts(
     Ok(Some(Firsts { documents, score: scorer.score(), total: count.then_some(total) }))
 }
 
-/// The `limit` best scores, and documents that have them; of those that score like the last one, any. The last one comes first.
+/// The `limit` best scores, rounded, and documents that have them; of those that score like the last one, any. The last one comes first.
 fn best(
     weight: &dyn Weight,
     segment: &SegmentReader,
@@ -230,12 +231,12 @@ fn best(
     let mut best = BinaryHeap::new();
     weight.for_each_pruning(Score::MIN, segment, &mut |doc, score| {
         if lives(doc) {
-            best.push(Reverse(Scored(score, doc)));
+            best.push(Reverse(Scored(rounded(score), doc)));
             if best.len() > limit {
                 best.pop();
             }
         }
-        best.peek().filter(|_| best.len() == limit).map_or(Score::MIN, |Reverse(last)| last.0)
+        best.peek().filter(|_| best.len() == limit).map_or(Score::MIN, |Reverse(last)| up_to_rounded(last.0))
     })?;
     Ok(best)
 }

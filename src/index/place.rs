@@ -109,6 +109,28 @@ pub(super) fn score_bits(score: f32) -> u64 {
     u64::from(if bits >> 31 == 0 { bits | 1 << 31 } else { !bits })
 }
 
+/// Bits of a score that depend on the order in which the library adds up those of several words: it differs with where documents lie
+/// in their segments, and so from replica to replica.
+const UNSURE: u32 = 8;
+
+/// A finite score of 0 or more, so that it is the same on every replica, but for one in many that lies right between two: nothing but this is compared or shown.
+pub(super) fn rounded(score: f32) -> f32 {
+    let half = 1 << (UNSURE - 1);
+    f32::from_bits(score.to_bits().saturating_add(half) >> UNSURE << UNSURE)
+}
+
+/// The largest score that is rounded to less than this one, which is rounded.
+pub(super) fn below_rounded(score: f32) -> f32 {
+    let half = 1 << (UNSURE - 1);
+    if score > 0.0 { f32::from_bits(score.to_bits().saturating_sub(half + 1)) } else { score.next_down() }
+}
+
+/// The largest score that is rounded to this one, which is rounded.
+pub(super) fn up_to_rounded(score: f32) -> f32 {
+    let half = 1 << (UNSURE - 1);
+    f32::from_bits(score.to_bits().saturating_add(half - 1))
+}
+
 /// The score of [`score_bits`].
 fn score_of(number: u64) -> f32 {
     let bits = u32::try_from(number).unwrap_or(u32::MAX);
@@ -124,6 +146,21 @@ mod tests {
         let scores = [f32::MIN, -1.5, -0.0, 0.0, f32::MIN_POSITIVE, 0.1, 1.0, f32::MAX];
         assert!(scores.windows(2).all(|w| score_bits(w[0]) < score_bits(w[1])));
         assert!(scores.iter().all(|s| score_of(score_bits(*s)).to_bits() == s.to_bits()));
+    }
+
+    #[test]
+    fn scores_are_told_apart_by_four_digits_and_not_by_their_last() {
+        for score in [1.0_f32, 0.37, 12.345, 7_654.3] {
+            let kept = rounded(score);
+            assert!((kept - score).abs() <= score * 1e-4, "{score}: {kept}");
+            assert_eq!((rounded(kept), rounded(kept.next_up()), rounded(kept.next_down())), (kept, kept, kept));
+            let below = below_rounded(kept);
+            assert!(rounded(below) < kept && rounded(below.next_up()) == kept, "{score}: {below}");
+            let above = up_to_rounded(kept);
+            assert!(rounded(above) == kept && rounded(above.next_up()) > kept, "{score}: {above}");
+        }
+        assert_eq!((rounded(0.0), rounded(1.0)), (0.0, 1.0));
+        assert!(below_rounded(0.0) < 0.0);
     }
 
     #[test]
