@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::context::{At, BodyParams, Context};
+use super::es::tops;
 use super::freshness::Freshness;
 use super::negotiate::Form;
 use super::openapi::Problems;
@@ -111,7 +112,7 @@ pub(crate) struct SearchBody {
     #[schema(example = json!(["brand", "category:20"]))]
     facets: Option<Vec<String>>,
     /// Aggregations over all matches in the syntax of Elasticsearch: `terms`, `multi_terms`, `composite`, `range`, `histogram`,
-    /// `date_histogram`, `filter`, `filters`, `avg`, `sum`, `min`, `max`, `stats`, `extended_stats`, `value_count`,
+    /// `date_histogram`, `filter`, `filters`, `top_hits`, `avg`, `sum`, `min`, `max`, `stats`, `extended_stats`, `value_count`,
     /// `cardinality`, `percentiles`. A filter is written as in `filter`.
     #[schema(value_type = Option<Object>, example = json!({"brands": {"terms": {"field": "brand"}, "aggs": {"price": {"avg": {"field": "price"}}}}}))]
     aggs: Option<serde_json::Value>,
@@ -253,9 +254,18 @@ async fn answer(ctx: &Context, name: &str, mut params: Params) -> Result<SearchR
     params.finish()?;
     freshness.check(&table)?;
     let (facets, asked) = (request.facets.clone(), request.aggs.clone());
-    let mut found = run(ctx, &table, request, freshness, partial).await?;
+    let mut warnings = match &asked {
+        Some(asked) => tops::check(asked, &table.index.view().fields, api)?,
+        None => Vec::new(),
+    };
+    let base = request.clone();
+    let mut found = run(ctx, &table, request, freshness.clone(), partial).await?;
+    found.answer.warnings.append(&mut warnings);
     let next = next_page(&found.answer, limit, identity);
-    let aggs = finish_aggs(ctx, &table, asked, found.answer.aggs.take()).await?;
+    let mut aggs = finish_aggs(ctx, &table, asked.clone(), found.answer.aggs.take()).await?;
+    if let Some((asked, result)) = asked.as_ref().zip(aggs.take()) {
+        aggs = Some(tops::fill(ctx, &table, &base, (&freshness, partial), asked, result).await?);
+    }
     let tops = std::mem::take(&mut found.answer.facets).into_iter().zip(facets);
     let facets = tops.map(|(facet, asked)| (asked.field, facet_dto(facet.top(asked.size)))).collect();
     Ok(SearchResponse { cursor: next, facets, aggs, ..respond(found) })

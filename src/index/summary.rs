@@ -186,8 +186,8 @@ impl Collector for Summary<'_> {
     fn merge_fruits(&self, parts: Vec<tantivy::Result<Summed>>) -> tantivy::Result<Result<Summed>> {
         let mut sum = Summed { facets: vec![FacetCounts::new(); self.facets.len()], ..Summed::default() };
         for part in parts {
-            if let Err(e) = part.and_then(|part| sum.add(part)) {
-                return Ok(Err(failed(e)));
+            if let Err(e) = part.map_err(failed).and_then(|part| sum.add(part)) {
+                return Ok(Err(e));
             }
         }
         Ok(Ok(sum))
@@ -195,12 +195,13 @@ impl Collector for Summary<'_> {
 }
 
 impl Summed {
-    fn add(&mut self, part: Self) -> tantivy::Result<()> {
+    /// Adds what other documents amount to.
+    pub fn add(&mut self, part: Self) -> Result<()> {
         self.total += part.total;
         for (into, counts) in self.facets.iter_mut().zip(part.facets) {
             counts.into_iter().for_each(|(value, n)| *into.entry(value).or_default() += n);
         }
-        self.aggregations.merge_fruits(part.aggregations)
+        Aggregator::merge(&mut self.aggregations, part.aggregations)
     }
 }
 

@@ -7,7 +7,8 @@ use super::dress::Dress;
 use super::order::{check, order};
 use super::parse::{Parsed, Spent};
 use super::{
-    Count, Facet, Hit, MOST_EXPLAINED, SearchAnswer, SearchRequest, Table, TaskPosition, aggs, clause, facets, parse,
+    Clause, Count, Facet, Hit, MOST_EXPLAINED, SearchAnswer, SearchRequest, Table, TaskPosition, aggs, clause, facets,
+    parse,
 };
 use crate::broker::Offset;
 use crate::index::syntax::{AllQuery, BooleanQuery, ConstScoreQuery, Occur, Query};
@@ -83,7 +84,7 @@ fn find(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest, fetch: 
     let columns = facets::columns(&view.fields, &request.facets)?;
     let mut spent = Spent::default();
     let parsed = words(view, request, &mut spent)?;
-    let query = narrowed(view, addressed, parsed.query.box_clone(), &request.filter, &mut spent)?;
+    let query = narrowed(view, addressed, parsed.query.box_clone(), (&request.filter, &request.within), &mut spent)?;
     let dress = Dress::new(view, request, parsed.query.as_ref(), &parsed.prefixes, query.as_ref())?;
     let (mut hits, mut after) = (Vec::new(), request.after.clone());
     let (mut total, mut gone) = (None, 0);
@@ -119,7 +120,7 @@ pub(super) fn narrowed(
     view: &View,
     addressed: &BTreeSet<u32>,
     q: Box<dyn Query>,
-    filters: &[String],
+    (filters, within): (&[String], &[Clause]),
     spent: &mut Spent,
 ) -> Result<Box<dyn Query>> {
     if filters.len() > MOST_FILTERS {
@@ -127,7 +128,7 @@ pub(super) fn narrowed(
             .advise("join conditions by AND in one filter"));
     }
     let narrowed = !view.covered.keys().all(|p| addressed.contains(p));
-    if narrowed && filters.is_empty() && q.is::<AllQuery>() {
+    if narrowed && filters.is_empty() && within.is_empty() && q.is::<AllQuery>() {
         // In a conjunction the library leaves out what matches everything, and its score.
         return Ok(Box::new(ConstScoreQuery::new(view.of_partitions(addressed), EVERYTHING)));
     }
@@ -135,6 +136,9 @@ pub(super) fn narrowed(
     for (i, filter) in filters.iter().enumerate() {
         let filter = parse::strict(view, &format!("filter[{i}]"), filter, spent)?;
         parts.push((Occur::Must, parse::unscored(filter)));
+    }
+    for clause in within {
+        parts.push((Occur::Must, parse::unscored(clause::compile(view, clause, spent)?.query)));
     }
     if narrowed {
         parts.push((Occur::Must, parse::unscored(view.of_partitions(addressed))));
@@ -267,3 +271,7 @@ mod gather_tests;
 #[cfg(test)]
 #[path = "standing_tests.rs"]
 mod standing_tests;
+
+#[cfg(test)]
+#[path = "tops_tests.rs"]
+mod tops_tests;

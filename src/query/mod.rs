@@ -70,6 +70,9 @@ pub struct SearchRequest {
     pub clause: Option<Clause>,
     /// Strict filters; all must hold; not scored.
     pub filter: Vec<String>,
+    /// What else must hold; not scored.
+    #[serde(default)]
+    pub within: Vec<Clause>,
     /// Sort keys; empty: by score, then key. Ties end with the key.
     pub sort: Vec<SortKey>,
     /// Hits up to this place are left out: the search goes on behind it. Matches are counted all the same.

@@ -39,7 +39,7 @@ impl Standing {
         let mut spent = Spent::default();
         let parsed = parse::lenient(view, q.unwrap_or_default(), &mut spent)?;
         let everywhere: BTreeSet<u32> = view.covered.keys().copied().collect();
-        let query = narrowed(view, &everywhere, parsed.query, filter, &mut spent)?;
+        let query = narrowed(view, &everywhere, parsed.query, (filter, &[]), &mut spent)?;
         Ok(Self { query, warnings: parsed.warnings })
     }
 
@@ -66,7 +66,7 @@ pub fn matching(table: &Table, request: &SearchRequest, most: usize) -> Result<M
     let view = table.index.view();
     let mut spent = Spent::default();
     let parsed = parse::lenient(&view, request.q.as_deref().unwrap_or_default(), &mut spent)?;
-    let query = narrowed(&view, &tasks.addressed, parsed.query, &request.filter, &mut spent)?;
+    let query = narrowed(&view, &tasks.addressed, parsed.query, (&request.filter, &request.within), &mut spent)?;
     let mut keys = FxHashSet::default();
     let all = view.matching_keys(&*query, most, &request.stop, &mut |key| {
         keys.insert(hash(key));

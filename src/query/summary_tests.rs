@@ -138,6 +138,37 @@ fn buckets_and_metrics_are_those_of_naive_counting() {
 }
 
 #[test]
+fn a_value_for_missing_ones_may_be_one_that_others_have() {
+    let shop = shop(products());
+    let below =
+        json!({"sold": {"sum": {"field": "sold"}}, "colours": {"terms": {"field": "attrs.colour", "missing": "red"}}});
+    let request = json!({"brands": {"terms": {"field": "brand", "missing": "Bolt"}, "aggs": below}});
+    let result = aggregate(&shop, "", &request).expect("a result");
+    let brand = |p: &Product| p.brand.unwrap_or("Bolt").to_owned();
+    let buckets = result["brands"]["buckets"].as_array().expect("buckets");
+    let found =
+        buckets.iter().map(|b| (b["key"].as_str().expect("a key").to_owned(), b["doc_count"].as_u64().expect("n")));
+    assert_eq!(found.collect::<BTreeMap<_, _>>(), counted(&shop.products, |p| vec![brand(p)]));
+    for bucket in buckets {
+        let ours = || shop.products.iter().filter(|p| Some(brand(p).as_str()) == bucket["key"].as_str());
+        let sum: i64 = ours().filter_map(|p| p.sold).sum();
+        assert_eq!(bucket["sold"]["value"].as_f64(), Some(sum as f64), "{bucket}");
+        let red = ours().filter(|p| p.colour.unwrap_or("red") == "red").count();
+        let colours = bucket["colours"]["buckets"].as_array().expect("colours");
+        let shown = colours.iter().find(|b| b["key"] == "red").map_or(&json!(0), |b| &b["doc_count"]).clone();
+        assert_eq!(shown, red, "{bucket}");
+    }
+    let four = |i: usize| {
+        let body = |field: &str| json!({"terms": {"field": field, "missing": "x"}});
+        let all = ["brand", "tags", "name", "attrs.colour"].iter().take(i).map(|f| ((*f).to_owned(), body(f)));
+        Value::Object(all.collect())
+    };
+    assert!(aggregate(&shop, "", &four(3)).is_ok());
+    let refused = aggregate(&shop, "", &four(4)).expect_err("too many");
+    assert!(refused.message().contains("at most 3 fields"), "{refused}");
+}
+
+#[test]
 fn filters_are_buckets_of_their_own_and_narrow_what_is_below() {
     let shop = shop(products());
     let request = json!({
@@ -250,7 +281,7 @@ fn requests_that_cannot_be_aggregated_are_refused_with_the_reason() {
         (json!([]), "expected an object"),
         (json!({"x": {}}), "one kind"),
         (json!({"x": {"terms": {"field": "brand"}, "avg": {"field": "price"}}}), "one kind"),
-        (json!({"x": {"top_hits": {}}}), "expected one of"),
+        (json!({"x": {"top_metrics": {}}}), "expected one of"),
         (json!({"x": {"terms": {"field": "nothing_such", "size": 3}, "aggs": {"y": {"z": {}}}}}), "expected one of"),
         (json!({"x": {"terms": {"field": "title"}}}), "title"),
         (json!({"x": {"avg": {"field": "brand"}}}), "has no numbers"),

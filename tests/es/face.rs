@@ -83,7 +83,7 @@ fn answers_have_the_headers_and_errors_the_shape_that_clients_look_for() {
         ("/es/products/_search", json!({"query": {"nonsense": {}}}), 400, "parsing_exception"),
         ("/es/products/_search", json!({"size": 5_000}), 400, "illegal_argument_exception"),
         ("/es/products/_search", json!({"min_score": 1}), 400, "illegal_argument_exception"),
-        ("/es/products/_search", json!({"aggs": {"a": {"top_hits": {}}}}), 400, "illegal_argument_exception"),
+        ("/es/products/_search", json!({"aggs": {"a": {"top_metrics": {}}}}), 400, "illegal_argument_exception"),
         (
             "/es/_mget",
             json!({"docs": vec![json!({"_index": "nothing", "_id": "1"}); 1_001]}),

@@ -71,7 +71,9 @@ fn ask(client: &Client, dice: &mut Dice, catalogue: &Catalogue, search: &Search,
     let mut body = json!({
         "query": {"bool": {"must": scored, "filter": filters}}, "sort": sort, "size": PAGE,
         "aggs": {"n": {"value_count": {"field": search.number}}, "sum": {"sum": {"field": search.number}},
-                 "values": {"terms": {"field": search.facet, "size": 1000}}}
+                 "values": {"terms": {"field": search.facet, "size": 1000}},
+                 "some": {"terms": {"field": search.facet, "size": 2},
+                          "aggs": {"largest": {"top_hits": {"size": 2, "sort": {search.number: "desc"}, "_source": false}}}}}
     });
     let what = format!("{what}: {body}");
     let answer = client.post("/es/products/_search", &body);
@@ -99,6 +101,12 @@ fn ask(client: &Client, dice: &mut Dice, catalogue: &Catalogue, search: &Search,
         |b: &Value| b.get("key_as_string").map_or_else(|| b["key"].to_string(), |k| k.as_str().unwrap().to_owned());
     let found: BTreeMap<String, u64> = buckets.iter().map(|b| (name(b), b["doc_count"].as_u64().unwrap())).collect();
     assert_eq!(found, counted, "{what}");
+    for bucket in answer["aggregations"]["some"]["buckets"].as_array().unwrap() {
+        let hits = bucket["largest"]["hits"]["hits"].as_array().unwrap();
+        let found: Vec<&str> = hits.iter().map(|hit| hit["_id"].as_str().unwrap()).collect();
+        assert_eq!(found, catalogue.largest(&wanted, (search.facet, &name(bucket)), search.number), "{what}: {bucket}");
+        assert!(hits.iter().all(|hit| hit.get("_source").is_none() && hit["sort"].is_array()), "{what}: {bucket}");
+    }
     let count = client.post("/es/products/_count", &json!({"query": body["query"]}));
     assert_eq!(count["count"], wanted.len(), "{what}");
     wanted.len()

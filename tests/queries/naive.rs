@@ -55,6 +55,19 @@ impl Catalogue {
         found
     }
 
+    /// Keys of the first two of these records that have a value in a field, by another, the largest first.
+    pub(crate) fn largest(
+        &self,
+        of: &[&(String, Record)],
+        (field, value): (&str, &str),
+        by: &'static str,
+    ) -> Vec<String> {
+        let has = |r: &&&(String, Record)| values(&r.1, field).iter().map(Value::to_string).any(|text| text == value);
+        let mut all: Vec<&(String, Record)> = of.iter().filter(has).copied().collect();
+        all.sort_by(|a, b| self.in_order(&[(by, true)], a, b).then_with(|| a.0.cmp(&b.0)));
+        all.into_iter().take(2).map(|(key, _)| key.clone()).collect()
+    }
+
     fn matches(&self, query: &Query, key: &str, record: &Record) -> bool {
         let values = |field: &str| values(record, field);
         match query {

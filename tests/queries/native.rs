@@ -24,7 +24,10 @@ pub(crate) fn check(client: &Client, table: &str, catalogue: &Catalogue, search:
                 "terms": {"field": search.facet, "size": 1000},
                 "aggs": {"sum": {"sum": {"field": search.number}}}
             },
-            "numbers": {"stats": {"field": search.number}}
+            "numbers": {"stats": {"field": search.number}},
+            "some": {"terms": {"field": search.facet, "size": 3}, "aggs": {
+                "largest": {"top_hits": {"size": 2, "sort": [{search.number: "desc"}]}}
+            }}
         }
     });
     if let Some(q) = &search.q {
@@ -47,6 +50,21 @@ pub(crate) fn check(client: &Client, table: &str, catalogue: &Catalogue, search:
     assert_eq!(pages, first, "{what}");
     facets(&answer, &wanted, search, &what);
     aggregations(&answer, &wanted, search, &what);
+    for bucket in answer["aggs"]["some"]["buckets"].as_array().unwrap() {
+        let hits = bucket["largest"]["hits"]["hits"].as_array().unwrap();
+        let found: Vec<&str> = hits.iter().map(|hit| hit["_id"].as_str().unwrap()).collect();
+        assert_eq!(found, catalogue.largest(&wanted, (search.facet, &name(bucket)), search.number), "{what}: {bucket}");
+        assert_eq!(bucket["largest"]["hits"]["total"]["value"], bucket["doc_count"], "{what}");
+        for hit in hits {
+            assert!(
+                wanted
+                    .iter()
+                    .any(|(key, r)| key.as_str() == hit["_id"].as_str().unwrap()
+                        && Some(r) == hit["_source"].as_object()),
+                "{what}"
+            );
+        }
+    }
     wanted.len()
 }
 
@@ -72,6 +90,11 @@ fn facets(answer: &Value, wanted: &[&(String, Record)], search: &Search, what: &
     assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), counts, "{what}");
 }
 
+/// The value that a bucket is of: a boolean is a number with a name.
+fn name(bucket: &Value) -> String {
+    bucket.get("key_as_string").map_or_else(|| bucket["key"].to_string(), |k| k.as_str().unwrap().into())
+}
+
 fn aggregations(answer: &Value, wanted: &[&(String, Record)], search: &Search, what: &str) {
     let near = |found: &Value, expected: f64| {
         let found = found.as_f64().unwrap_or(f64::NAN);
@@ -87,8 +110,7 @@ fn aggregations(answer: &Value, wanted: &[&(String, Record)], search: &Search, w
     assert_eq!(stats["max"].as_f64(), all.iter().copied().reduce(f64::max), "{what}");
     let mut found = BTreeMap::new();
     for bucket in answer["aggs"]["kinds"]["buckets"].as_array().unwrap() {
-        // A boolean is a number with a name.
-        let key = bucket.get("key_as_string").map_or_else(|| bucket["key"].to_string(), |k| k.as_str().unwrap().into());
+        let key = name(bucket);
         let has = |r: &Record| counts(&[&(String::new(), r.clone())], search.facet).contains_key(&key);
         near(&bucket["sum"]["value"], numbers(&mut wanted.iter().map(|(_, r)| r).filter(|r| has(r))).iter().sum());
         found.insert(key, bucket["doc_count"].as_u64().unwrap());

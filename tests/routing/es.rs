@@ -11,7 +11,8 @@ pub(crate) fn answers_are_the_same(alone: &Client, clients: &[Client]) {
         json!({"query": {"match_phrase": {"description": {"query": "red blue", "slop": 2}}}, "sort": [{"price": "desc"}, "_doc"]}),
         json!({"query": {"dis_max": {"queries": [{"prefix": {"title": "ga"}}, {"fuzzy": {"title": "shelv"}}], "tie_breaker": 0.3}}}),
         json!({"size": 0, "aggs": {"brands": {"terms": {"field": "brand"}, "aggs": {"price": {"stats": {"field": "price"}}}},
-               "cheap": {"filter": {"range": {"price": {"lt": 3}}}, "aggs": {"qty": {"avg": {"field": "qty"}}}}}}),
+               "cheap": {"filter": {"range": {"price": {"lt": 3}}}, "aggs": {"qty": {"avg": {"field": "qty"}},
+               "dear": {"top_hits": {"sort": [{"price": "desc"}], "_source": ["title"], "version": true}}}}}}),
         json!({"query": {"query_string": {"query": "oak OR (desk AND brand:bolt)"}}, "highlight": {"fields": {"*": {}}}}),
     ];
     let essence = |mut answer: Value| {

@@ -73,7 +73,8 @@ fn random_search(dice: &mut Dice) -> String {
     }
     if dice.place(4) == 0 {
         let aggs = json!({"brands": {"terms": {"field": "brand"}, "aggs": {"price": {"avg": {"field": "price"}}}},
-                          "qty": {"histogram": {"field": "qty", "interval": 3}}});
+                          "qty": {"histogram": {"field": "qty", "interval": 3}},
+                          "best": {"terms": {"field": "brand", "size": 2}, "aggs": {"two": {"top_hits": {"size": 2}}}}});
         path.push_str(&format!("&facets=brand:3&aggs={}", escape(&aggs.to_string())));
     }
     path

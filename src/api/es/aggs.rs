@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_refused_by_name() {
         for (asked, what) in [
-            (json!({"x": {"top_hits": {}}}), "top_hits"),
+            (json!({"x": {"top_metrics": {}}}), "top_metrics"),
             (json!({"x": {"avg": {"script": "1"}}}), "script"),
             (json!({"x": {}}), "one kind"),
             (

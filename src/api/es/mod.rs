@@ -18,6 +18,7 @@ mod render;
 mod request;
 mod search;
 mod sort;
+pub(super) mod tops;
 mod writes;
 
 use axum::Router;

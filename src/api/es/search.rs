@@ -17,8 +17,8 @@ use super::hits::{self, SearchResponse};
 use super::names;
 use super::paging::{Pit, Scroll};
 use super::request::{Paging, Search, Url, query};
+use super::tops;
 use crate::index::Place;
-use crate::query::clause::{Bool, Clause};
 use crate::query::dsl::Translator;
 use crate::query::{SearchRequest, Stop, Table, order};
 
@@ -107,6 +107,9 @@ pub(super) async fn found(
     let mut request = search.request.clone();
     request.stale = freshness.allow_stale;
     let asked = request.aggs.take();
+    if let Some(asked) = &asked {
+        search.warnings.append(&mut tops::check(asked, &fields, &ctx.state.settings.api)?);
+    }
     let mut summed = None;
     match &search.post_filter {
         None => request.aggs.clone_from(&asked),
@@ -117,22 +120,22 @@ pub(super) async fn found(
                 let all = SearchRequest { aggs, stop, limit: 0, highlight: Vec::new(), ..request.clone() };
                 summed = run(ctx, table, all, freshness.clone(), url.partial).await?.answer.aggs;
             }
-            request.clause = Some(filtered(request.clause.take(), filter.clone()));
+            request.within.push(filter.clone());
         }
     }
-    let mut hits = run(ctx, table, request, freshness, url.partial).await?;
+    let mut hits = run(ctx, table, request, freshness.clone(), url.partial).await?;
     let summed = summed.or(hits.answer.aggs.take());
     search.warnings.append(&mut hits.answer.warnings);
     let last = hits.answer.hits.last().map(|hit| hit.place.clone()).or_else(|| search.request.after.clone());
-    let aggregations = finish_aggs(ctx, table, asked, summed).await?;
+    let mut aggregations = finish_aggs(ctx, table, asked.clone(), summed).await?;
+    if let Some((asked, result)) = asked.as_ref().zip(aggregations.take()) {
+        let base = SearchRequest { stale: freshness.allow_stale, ..search.request.clone() };
+        aggregations = Some(tops::fill(ctx, table, &base, (&freshness, url.partial), asked, result).await?);
+    }
     let mut answer = hits::respond(table, &search, &ordering, hits, url.plain_totals)?;
     answer.aggregations =
         aggregations.zip(search.aggs.as_ref()).map(|(result, aggs)| aggs.shape(result, url.typed_keys));
     Ok((search, answer, last))
-}
-
-fn filtered(clause: Option<Clause>, filter: Clause) -> Clause {
-    Clause::Bool(Bool { must: clause.into_iter().collect(), filter: vec![filter], ..Bool::default() })
 }
 
 /// `_msearch` of tables that each search names.

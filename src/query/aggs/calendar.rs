@@ -110,6 +110,11 @@ impl Calendar {
         }
     }
 
+    /// Where the bucket that begins at a moment ends.
+    pub(super) fn end(&self, start: i64) -> Option<i64> {
+        self.starts((start, start), 2)?.into_iter().find(|next| *next > start)
+    }
+
     /// Of units that divide the hour: how much earlier than in UTC they begin. It is the same whether it is summer or winter, but for one
     /// island, so that no hour is left out and none comes twice.
     fn shift(&self, ms: i64) -> Option<Option<i64>> {

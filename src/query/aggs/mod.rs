@@ -9,14 +9,17 @@ mod moments;
 mod shape;
 mod span;
 mod ties;
+pub mod tops;
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::clause;
+use super::clause::{self, Clause};
 use super::parse::{self, Spent};
 use crate::index::syntax::{BooleanQuery, Occur, Query};
-use crate::index::{Aggregator, FacetCounts, Fields, Partial, Stop, View};
+use crate::index::{Aggregator, FacetCounts, Fields, Partial, Stop, Summed, View};
 use crate::record::FieldType;
 use crate::{Error, Result};
 pub(crate) use shape::CLAUSE;
@@ -95,7 +98,10 @@ fn collect_level(
     spent: &mut Spent,
 ) -> Result<(u64, Vec<FacetCounts>, AggPartial)> {
     let aggregator = Aggregator::new(Value::Object(level.plain.clone()), max_buckets)?;
-    let summed = view.summarise(query.as_ref(), facets, Some(&aggregator), stop)?;
+    let mut summed = Summed { facets: vec![FacetCounts::new(); facets.len()], ..Summed::default() };
+    for query in apart(view, query.box_clone(), &level.replaced, spent)? {
+        summed.add(view.summarise(query.as_ref(), facets, Some(&aggregator), stop)?)?;
+    }
     let mut partial = AggPartial { plain: summed.aggregations, filtered: Vec::new() };
     for filtered in &level.filtered {
         let mut bucket = |(_, filter): &(String, Filter)| {
@@ -112,6 +118,27 @@ fn collect_level(
         partial.filtered.push((filtered.name.clone(), buckets));
     }
     Ok((summed.total, summed.facets, partial))
+}
+
+/// One query for each combination of having these fields and not. Together they find what `query` does, each document once.
+fn apart(
+    view: &View,
+    query: Box<dyn Query>,
+    fields: &BTreeSet<String>,
+    spent: &mut Spent,
+) -> Result<Vec<Box<dyn Query>>> {
+    let mut all = vec![query];
+    for field in fields {
+        let has = Clause::Has { field: field.clone() };
+        let mut halves = Vec::with_capacity(all.len() * 2);
+        for half in [has.clone(), has.negated()] {
+            let half = parse::unscored(clause::compile(view, &half, spent)?.query);
+            let both = |query: &dyn Query| vec![(Occur::Must, query.box_clone()), (Occur::Must, half.box_clone())];
+            halves.extend(all.iter().map(|query| Box::new(BooleanQuery::new(both(query.as_ref()))) as Box<dyn Query>));
+        }
+        all = halves;
+    }
+    Ok(all)
 }
 
 /// Makes the result of what the leaves contributed. Blocking: runs on the search pool.

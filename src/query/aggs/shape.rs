@@ -1,12 +1,15 @@
 //! From a request to what the library takes: names of fields become columns, months become ranges, and filters are set apart,
 //! for each is a search of its own.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::calendar::{self, Calendar};
 use super::limits::{self, SEGMENT_TERMS};
 use super::span::{HIDDEN, Histogram};
+use super::tops;
 use crate::index::Fields;
 use crate::query::Clause;
 use crate::query::dates::Span;
@@ -18,6 +21,8 @@ const MOST: usize = 100;
 const DEEPEST: usize = 10;
 /// Most filters of a request: each is a search of its own.
 const MOST_FILTERS: usize = 50;
+/// Most fields of texts with a value in the place of a missing one: each doubles the searches.
+const MOST_REPLACED: usize = 3;
 /// Nanoseconds of a millisecond: the library compares dates by the former.
 const NANOS: i64 = 1_000_000;
 
@@ -36,6 +41,9 @@ pub(super) struct Level {
     pub(super) filtered: Vec<Filtered>,
     /// The histograms of `plain`, at whatever depth.
     pub(super) histograms: Vec<Histogram>,
+    /// Fields of texts that have another one in the place of a missing one, at whatever depth: documents with and without are
+    /// collected apart. In one segment the library counts only one of the two where some document has that text.
+    pub(super) replaced: BTreeSet<String>,
 }
 
 /// A `filter` or `filters` aggregation.
@@ -122,6 +130,13 @@ impl Shaper<'_> {
             let (kind, parameters) = kind(body)
                 .ok_or_else(|| wrong(name, "expected one kind of aggregation, such as {\"terms\": {…}}, and aggs"))?;
             let below = subs(body);
+            if kind == tops::KIND {
+                if below.is_some() {
+                    return Err(wrong(name, format_args!("expected no aggregations below {kind}")));
+                }
+                // Its searches are made when the buckets are known.
+                continue;
+            }
             if matches!(kind, "filter" | "filters") {
                 if !filters {
                     return Err(wrong(
@@ -133,9 +148,11 @@ impl Shaper<'_> {
                 continue;
             }
             let mut shaped = self.plain(name, kind, parameters, &mut level.histograms)?;
+            level.replaced.extend(self.replaced(kind, parameters));
             if let Some(below) = below {
                 let mut below = self.level(below, false, depth + 1)?;
                 level.histograms.append(&mut below.histograms);
+                level.replaced.append(&mut below.replaced);
                 shaped.insert("aggs".to_owned(), Value::Object(below.plain));
             }
             level.plain.insert(name.clone(), Value::Object(shaped));
@@ -143,6 +160,10 @@ impl Shaper<'_> {
         if filters {
             let extremes = level.histograms.iter().filter_map(Histogram::extremes);
             level.plain.extend(extremes);
+        }
+        if level.replaced.len() > MOST_REPLACED {
+            let text = format!("aggs: missing: expected it for at most {MOST_REPLACED} fields of texts");
+            return Err(Error::bad_request(text));
         }
         Ok(level)
     }
@@ -180,7 +201,8 @@ impl Shaper<'_> {
     ) -> Result<Map<String, Value>> {
         let numbers = OF_NUMBERS.contains(&kind);
         if !numbers && !OF_ANY.contains(&kind) {
-            let known: Vec<&str> = OF_NUMBERS.iter().chain(OF_ANY).copied().chain(["filter", "filters"]).collect();
+            let known: Vec<&str> =
+                OF_NUMBERS.iter().chain(OF_ANY).copied().chain(["filter", "filters", tops::KIND]).collect();
             return Err(wrong(name, format_args!("found {kind:?}, expected one of: {}", known.join(", "))));
         }
         let mut parameters = parameters.clone();
@@ -236,6 +258,14 @@ impl Shaper<'_> {
         Ok(types)
     }
 
+    /// The field of texts whose missing values are replaced.
+    fn replaced(&self, kind: &str, parameters: &Value) -> Option<String> {
+        let field = parameters.get("field").and_then(Value::as_str)?;
+        let is_text = |kind| matches!(kind, FieldType::Text | FieldType::Keyword | FieldType::Json);
+        let replaces = kind == "terms" && parameters.get("missing").is_some();
+        (replaces && is_text(self.fields.resolve(field)?.kind)).then(|| field.to_owned())
+    }
+
     fn column(&self, name: &str, field: &str, numbers: bool) -> Result<(String, FieldType)> {
         let Some(target) = self.fields.resolve(field).filter(|target| target.column) else {
             let known = self.fields.sortable_names();
@@ -275,7 +305,7 @@ fn nanos(ms: i64) -> f64 {
 }
 
 /// A filter: in the grammar of `filter`, bare or as `query_string`, or a tree.
-fn filter(name: &str, filter: &Value) -> Result<Filter> {
+pub(super) fn filter(name: &str, filter: &Value) -> Result<Filter> {
     if let Some(clause) = filter.get(CLAUSE) {
         let clause = Clause::deserialize(clause).map_err(|e| wrong(name, format_args!("{CLAUSE}: {e}")))?;
         return Ok(Filter::Clause(clause));

@@ -36,6 +36,7 @@ const KNOWN: &[&str] = &[
     "filter",
     "filters",
     "missing",
+    "top_hits",
 ];
 
 /// Reads the aggregations of a request at a moment.
