@@ -70,6 +70,6 @@ fn queries_over_the_catalog_find_what_naive_evaluation_finds() {
 
 #[test]
 fn queries_over_the_flights_find_what_naive_evaluation_finds() {
-    let workload = Workload::flights(if full_scale() { None } else { Some(800) }, &[]);
+    let workload = Workload::flights(Some(if full_scale() { 33_000 } else { 800 }), &[]);
     run("flights", &Lab::new(On::Local, "flights.toml"), &workload, "flight_id", FLIGHTS, 17);
 }
