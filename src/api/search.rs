@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::context::{At, BodyParams, Context};
-use super::es::tops;
+use super::es::tops::{self, Asked};
 use super::freshness::Freshness;
 use super::negotiate::Form;
 use super::openapi::Problems;
@@ -113,7 +113,9 @@ pub(crate) struct SearchBody {
     facets: Option<Vec<String>>,
     /// Aggregations over all matches in the syntax of Elasticsearch: `terms`, `multi_terms`, `composite`, `range`, `histogram`,
     /// `date_histogram`, `filter`, `filters`, `top_hits`, `avg`, `sum`, `min`, `max`, `stats`, `extended_stats`, `value_count`,
-    /// `cardinality`, `percentiles`. A filter is written as in `filter`.
+    /// `cardinality`, `percentiles`. A filter is written as in `filter`. `top_hits` takes `size` (3 by default), `from`, `sort`
+    /// (`[{"price": "desc"}]`), `_source`, `highlight` and so on as Elasticsearch does, and searches once more for each bucket, at most 100
+    /// of them.
     #[schema(value_type = Option<Object>, example = json!({"brands": {"terms": {"field": "brand"}, "aggs": {"price": {"avg": {"field": "price"}}}}}))]
     aggs: Option<serde_json::Value>,
     /// `allow` (default) or `refuse` an answer without partitions that are elsewhere.
@@ -264,7 +266,8 @@ async fn answer(ctx: &Context, name: &str, mut params: Params) -> Result<SearchR
     let next = next_page(&found.answer, limit, identity);
     let mut aggs = finish_aggs(ctx, &table, asked.clone(), found.answer.aggs.take()).await?;
     if let Some((asked, result)) = asked.as_ref().zip(aggs.take()) {
-        aggs = Some(tops::fill(ctx, &table, &base, (&freshness, partial), asked, result).await?);
+        let asked = Asked { request: asked, result, between: true };
+        aggs = Some(tops::fill(ctx, &table, &base, (&freshness, partial), asked, &mut found.answer).await?);
     }
     let tops = std::mem::take(&mut found.answer.facets).into_iter().zip(facets);
     let facets = tops.map(|(facet, asked)| (asked.field, facet_dto(facet.top(asked.size)))).collect();

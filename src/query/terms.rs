@@ -2,8 +2,11 @@
 
 mod json_range;
 mod pattern;
+mod same;
 
 use std::ops::Bound;
+
+pub(super) use same::has;
 
 use super::clause::of_lucene;
 use super::dates::Span;
@@ -45,7 +48,7 @@ pub(super) struct Terms<'a> {
     foreign: bool,
     /// How words without an operator are joined.
     pub(super) default: Occur,
-    spent: &'a mut Spent,
+    pub(super) spent: &'a mut Spent,
     /// Beginnings of words that are looked for in texts.
     pub(super) prefixes: Vec<Prefix>,
     /// What could not be understood, as sentences.

@@ -1,5 +1,7 @@
 //! What buckets stand for: a search for it finds what the bucket counts.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::super::aggs::{self, tops};
@@ -14,12 +16,12 @@ fn aggregated(shop: &Shop, text: &str, request: &Value) -> Value {
     aggs::finish(&shop.index.view().fields, request, partial, MOST).expect("a result")
 }
 
-fn searches(shop: &Shop, request: &Value, result: &Value) -> Result<Vec<tops::Top>> {
-    tops::searches(&shop.index.view().fields, request, result)
+fn searches<'a>(shop: &Shop, request: &'a Value, result: &Value) -> Result<Vec<tops::Top<'a>>> {
+    tops::searches(&shop.index.view().fields, request, result, true)
 }
 
-fn search(shop: &Shop, text: &str, of: tops::Bucket) -> Vec<String> {
-    let asked = SearchRequest { filter: of.filters, within: of.clauses, ..q(text) };
+fn search(shop: &Shop, text: &str, of: Vec<Clause>) -> Vec<String> {
+    let asked = SearchRequest { within: of, ..q(text) };
     let mut found = keys(&shop.ask(&asked).expect("an answer"));
     found.sort();
     found
@@ -57,6 +59,7 @@ fn a_bucket_of_any_kind_is_found_by_what_it_stands_for() {
         (json!({"terms": {"field": "sold", "size": 50}}), 11),
         (json!({"terms": {"field": "sold", "size": 50, "missing": 77}}), 12),
         (json!({"terms": {"field": "price"}}), 4),
+        (json!({"terms": {"field": "price", "missing": 20.0}}), 4),
         (json!({"terms": {"field": "live"}}), 2),
         (json!({"terms": {"field": "at", "size": 50}}), 9),
         (json!({"terms": {"field": "size"}}), 2),
@@ -97,6 +100,62 @@ fn a_bucket_of_any_kind_is_found_by_what_it_stands_for() {
     }
 }
 
+/// Keys of the records of each bucket, by how it is shown.
+fn by_bucket(shop: &Shop, request: &Value) -> BTreeMap<String, Vec<String>> {
+    let result = aggregated(shop, "", request);
+    let of = |top: &tops::Top<'_>| {
+        let key = &result.pointer(&top.at).expect("the bucket")["key"];
+        Some((key.as_str().map_or_else(|| key.to_string(), str::to_owned), search(shop, "", top.of.clone()?)))
+    };
+    searches(shop, request, &result).expect("searches").iter().filter_map(of).collect()
+}
+
+#[test]
+fn a_member_of_json_is_found_by_its_whole_value() {
+    let colours = ["red", "Red", "red wine", "dark red wine", "", "&", "5", "true"];
+    let product = |(i, colour): (usize, &&'static str)| Product {
+        key: format!("k{i}"),
+        colour: Some(colour),
+        ..Product::default()
+    };
+    let shop = shop(colours.iter().enumerate().map(product).collect());
+    let request = with_tops(json!({"terms": {"field": "attrs.colour", "size": 20}}));
+    let expected = colours.iter().enumerate().map(|(i, colour)| ((*colour).to_owned(), vec![format!("k{i}")]));
+    assert_eq!(by_bucket(&shop, &request), expected.collect());
+}
+
+#[test]
+fn numbers_at_the_edge_of_a_bucket_are_found_in_the_one_that_counts_them() {
+    let price = |i: i32| if i % 2 == 0 { f64::from(i) / 10.0 } else { f64::from(i) * 0.1 };
+    let product = |i| Product {
+        key: format!("k{i:03}"),
+        price: Some(price(i)),
+        sold: Some(i64::from(i) - 40),
+        ..Product::default()
+    };
+    let shop = shop((0..90).map(product).collect());
+    for (field, interval, offset) in
+        [("price", 0.1, 0.0), ("price", 0.3, 0.1), ("price", 0.7, -0.3), ("sold", 1.1, 0.3), ("sold", 3.0, 1.0)]
+    {
+        let request = with_tops(
+            json!({"histogram": {"field": field, "interval": interval, "offset": offset, "min_doc_count": 1}}),
+        );
+        let found = by_bucket(&shop, &request);
+        assert_eq!(found.values().map(Vec::len).sum::<usize>(), 90, "{request}: {found:?}");
+        counted(&shop, "", &request);
+    }
+}
+
+#[test]
+fn ranges_that_were_not_asked_for_need_no_search_where_they_are_not_shown() {
+    let shop = shop(products());
+    let request = with_tops(json!({"range": {"field": "price", "ranges": [{"to": 0}, {"from": 15, "to": "50"}]}}));
+    let result = aggregated(&shop, "", &request);
+    let number =
+        |between| tops::searches(&shop.index.view().fields, &request, &result, between).expect("searches").len();
+    assert_eq!((number(false), number(true)), (2, 4));
+}
+
 #[test]
 fn below_others_all_of_it_holds() {
     let shop = shop(products());
@@ -114,7 +173,7 @@ fn below_others_all_of_it_holds() {
     let tops = searches(&shop, &request, &result).expect("searches");
     assert!(tops.iter().any(|top| top.of.is_none()), "a day without a document needs no search");
     let of = |at: &str, name: &str| {
-        let top = tops.iter().find(|top| (top.at.as_str(), top.name.as_str()) == (at, name)).expect("a search");
+        let top = tops.iter().find(|top| (top.at.as_str(), top.name) == (at, name)).expect("a search");
         search(&shop, "", top.of.clone().expect("documents"))
     };
     assert_eq!(of("", "all").len(), 60);
@@ -148,7 +207,7 @@ fn too_many_buckets_and_aggregations_below_are_refused() {
     let request = with_tops(json!({"terms": {"field": "sku", "size": 1_000}}));
     let request = json!({"x": request["x"], "y": request["x"]});
     let refused = searches(&shop, &request, &aggregated(&shop, "", &request)).expect_err("120 searches");
-    assert!(refused.message().contains("of 120 buckets, expected at most 100"), "{refused}");
+    assert!(refused.message().contains("of more than 100 buckets"), "{refused}");
     let below = json!({"x": {"top_hits": {}, "aggs": {"y": {"avg": {"field": "price"}}}}});
     let refused = shop.ask(&SearchRequest { aggs: Some(below), max_buckets: MOST, ..q("") }).expect_err("refused");
     assert!(refused.message().contains("no aggregations below top_hits"), "{refused}");

@@ -51,7 +51,7 @@ impl Catalogue {
         let asked = || search.q.iter().chain(&search.filters);
         let found = self.records.iter().filter(|(key, record)| asked().all(|q| self.matches(q, key, record)));
         let mut found: Vec<&(String, Record)> = found.collect();
-        found.sort_by(|a, b| self.in_order(&search.sort, a, b));
+        self.order(&mut found, &search.sort);
         found
     }
 
@@ -64,7 +64,7 @@ impl Catalogue {
     ) -> Vec<String> {
         let has = |r: &&&(String, Record)| values(&r.1, field).iter().map(Value::to_string).any(|text| text == value);
         let mut all: Vec<&(String, Record)> = of.iter().filter(has).copied().collect();
-        all.sort_by(|a, b| self.in_order(&[(by, true)], a, b).then_with(|| a.0.cmp(&b.0)));
+        self.order(&mut all, &[(by, true), ("_key", false)]);
         all.into_iter().take(2).map(|(key, _)| key.clone()).collect()
     }
 
@@ -123,25 +123,55 @@ impl Catalogue {
         }
     }
 
-    /// Missing values last, in both directions; of several values the smallest, or the largest.
-    fn in_order(&self, sort: &[(&'static str, bool)], a: &(String, Record), b: &(String, Record)) -> Ordering {
-        for (field, descending) in sort {
-            let turned = |order: Ordering| if *descending { order.reverse() } else { order };
-            if *field == "_key" {
-                return turned(a.0.cmp(&b.0));
-            }
-            let of =
-                |record: &Record| values(record, field).into_iter().min_by(|x, y| turned(self.compare(field, x, y)));
-            let order = match (of(&a.1), of(&b.1)) {
-                (Some(x), Some(y)) => turned(self.compare(field, &x, &y)),
-                (x, y) => x.is_none().cmp(&y.is_none()),
+    /// Puts records in order: missing values last, in both directions; of several values the smallest, or the largest.
+    fn order(&self, found: &mut Vec<&(String, Record)>, sort: &[(&'static str, bool)]) {
+        let place = |(key, record): &(String, Record)| -> Vec<Option<Rank>> {
+            let rank = |(field, descending): &(&'static str, bool)| match *field {
+                "_key" => Some(Rank::Text(key.clone())),
+                field => {
+                    let all = values(record, field).into_iter().map(|v| self.rank(field, &v));
+                    if *descending { all.max() } else { all.min() }
+                }
             };
-            if order != Ordering::Equal {
-                return order;
-            }
-        }
-        Ordering::Equal
+            sort.iter().map(rank).collect()
+        };
+        let mut placed: Vec<(Vec<Option<Rank>>, &(String, Record))> = found.iter().map(|r| (place(r), *r)).collect();
+        placed.sort_by(|(a, _), (b, _)| {
+            let by = |((a, b), (_, descending)): ((&Option<Rank>, &Option<Rank>), &(&str, bool))| match (a, b) {
+                (Some(a), Some(b)) => {
+                    if *descending {
+                        b.cmp(a)
+                    } else {
+                        a.cmp(b)
+                    }
+                }
+                (a, b) => a.is_none().cmp(&b.is_none()),
+            };
+            a.iter().zip(b).zip(sort).map(by).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+        });
+        *found = placed.into_iter().map(|(_, record)| record).collect();
     }
+
+    /// Where a value of a field stands among others.
+    fn rank(&self, field: &str, value: &Value) -> Rank {
+        match self.kind(field) {
+            Kind::Date => Rank::Whole(moment(value)),
+            // As `f64::total_cmp` has it.
+            Kind::Number => {
+                let bits = value.as_f64().unwrap().to_bits().cast_signed();
+                Rank::Whole(bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed())
+            }
+            Kind::Boolean => Rank::Whole(value.as_bool().unwrap().into()),
+            Kind::Text | Kind::Keyword => Rank::Text(value.as_str().unwrap().to_owned()),
+        }
+    }
+}
+
+/// A value as it is put in order.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Whole(i64),
+    Text(String),
 }
 
 /// The values of a field of a record.

@@ -17,7 +17,7 @@ use super::hits::{self, SearchResponse};
 use super::names;
 use super::paging::{Pit, Scroll};
 use super::request::{Paging, Search, Url, query};
-use super::tops;
+use super::tops::{self, Asked};
 use crate::index::Place;
 use crate::query::dsl::Translator;
 use crate::query::{SearchRequest, Stop, Table, order};
@@ -130,7 +130,8 @@ pub(super) async fn found(
     let mut aggregations = finish_aggs(ctx, table, asked.clone(), summed).await?;
     if let Some((asked, result)) = asked.as_ref().zip(aggregations.take()) {
         let base = SearchRequest { stale: freshness.allow_stale, ..search.request.clone() };
-        aggregations = Some(tops::fill(ctx, table, &base, (&freshness, url.partial), asked, result).await?);
+        let asked = Asked { request: asked, result, between: false };
+        aggregations = Some(tops::fill(ctx, table, &base, (&freshness, url.partial), asked, &mut hits.answer).await?);
     }
     let mut answer = hits::respond(table, &search, &ordering, hits, url.plain_totals)?;
     answer.aggregations =

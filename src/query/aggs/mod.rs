@@ -16,8 +16,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::clause::{self, Clause};
+use super::clause;
 use super::parse::{self, Spent};
+use super::terms::has;
 use crate::index::syntax::{BooleanQuery, Occur, Query};
 use crate::index::{Aggregator, FacetCounts, Fields, Partial, Stop, Summed, View};
 use crate::record::FieldType;
@@ -99,7 +100,7 @@ fn collect_level(
 ) -> Result<(u64, Vec<FacetCounts>, AggPartial)> {
     let aggregator = Aggregator::new(Value::Object(level.plain.clone()), max_buckets)?;
     let mut summed = Summed { facets: vec![FacetCounts::new(); facets.len()], ..Summed::default() };
-    for query in apart(view, query.box_clone(), &level.replaced, spent)? {
+    for query in apart(view, query.box_clone(), &level.replaced) {
         summed.add(view.summarise(query.as_ref(), facets, Some(&aggregator), stop)?)?;
     }
     let mut partial = AggPartial { plain: summed.aggregations, filtered: Vec::new() };
@@ -121,24 +122,19 @@ fn collect_level(
 }
 
 /// One query for each combination of having these fields and not. Together they find what `query` does, each document once.
-fn apart(
-    view: &View,
-    query: Box<dyn Query>,
-    fields: &BTreeSet<String>,
-    spent: &mut Spent,
-) -> Result<Vec<Box<dyn Query>>> {
+fn apart(view: &View, query: Box<dyn Query>, fields: &BTreeSet<String>) -> Vec<Box<dyn Query>> {
     let mut all = vec![query];
     for field in fields {
-        let has = Clause::Has { field: field.clone() };
+        // Those without it or a column were refused before.
+        let Some(target) = view.fields.resolve(field) else { continue };
         let mut halves = Vec::with_capacity(all.len() * 2);
-        for half in [has.clone(), has.negated()] {
-            let half = parse::unscored(clause::compile(view, &half, spent)?.query);
+        for half in [true, false].map(|value| has(&target, value)) {
             let both = |query: &dyn Query| vec![(Occur::Must, query.box_clone()), (Occur::Must, half.box_clone())];
             halves.extend(all.iter().map(|query| Box::new(BooleanQuery::new(both(query.as_ref()))) as Box<dyn Query>));
         }
         all = halves;
     }
-    Ok(all)
+    all
 }
 
 /// Makes the result of what the leaves contributed. Blocking: runs on the search pool.

@@ -51,6 +51,7 @@ impl Compiler<'_> {
             }
             Clause::Constant { of, score } => Ok(Box::new(ConstScoreQuery::new(self.query(of, depth + 1)?, *score))),
             Clause::Boost { of, by } => Ok(Box::new(BoostQuery::new(self.inner(of, depth)?, *by))),
+            Clause::Filter(text) => parse::strict(self.view, "filter", text, self.terms.spent).map(unscored),
             leaf => self.leaf(leaf),
         }
     }
@@ -151,6 +152,7 @@ impl Compiler<'_> {
                     terms.fuzzy(&target, text, *distance)
                 }
                 Clause::Text(text) => self::text(terms, text),
+                Clause::Same { field, value } => terms.same(field, value),
                 // The others are no leaves.
                 _ => None,
             }

@@ -118,6 +118,15 @@ pub enum Clause {
     },
     /// What a person typed, in the grammar of `filter`.
     Text(Text),
+    /// A filter, read as those of a search are.
+    Filter(String),
+    /// The column of a field has this value, as a bucket of an aggregation shows it; null: the field has no value.
+    Same {
+        /// Field.
+        field: String,
+        /// Value.
+        value: serde_json::Value,
+    },
 }
 
 /// Clauses that must, should and must not hold.
@@ -209,6 +218,7 @@ impl Clause {
         match self {
             Self::All | Self::Nothing | Self::Constant { .. } | Self::Exact { .. } | Self::Range { .. } => false,
             Self::Has { .. } | Self::Pattern { .. } | Self::Fuzzy { .. } => false,
+            Self::Filter(_) | Self::Same { .. } => false,
             Self::Values { scored, .. } => *scored,
             Self::Words(_) | Self::Phrase { .. } | Self::Prefix { .. } | Self::Text(_) => true,
             Self::Bool(all) => all.must.iter().chain(&all.should).any(Self::is_scored),

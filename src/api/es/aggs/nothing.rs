@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::hits;
 use super::Shape;
 
 /// Percentiles where a request names none.
@@ -37,6 +38,7 @@ impl Shape {
                 let values: Map<String, Value> = percents.iter().map(|p| (format!("{p:?}"), Value::Null)).collect();
                 json!({"values": values})
             }
+            "top_hits" => json!({"hits": hits::empty(false).hits}),
             _ => json!({"value": null}),
         }
     }
