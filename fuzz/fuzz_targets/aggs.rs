@@ -3,7 +3,7 @@
 #![no_main]
 
 use keld_fuzz::index::syntax::AllQuery;
-use keld_fuzz::query::aggs::{self, AggPartial};
+use keld_fuzz::query::aggs::{self, AggPartial, tops};
 use keld_fuzz::query::parse::Spent;
 use keld_fuzz::{Error, Kind, api, ask, query, view};
 use libfuzzer_sys::fuzz_target;
@@ -46,7 +46,7 @@ fn aggregated(request: &Value) -> Option<Value> {
             if !(cut && request.to_string().contains("multi_terms")) {
                 assert_eq!(here_text, there_text, "{request}");
             }
-            Some(here)
+            filled(request, here)
         }
         (Err(e), Err(_)) => {
             refused(request, &e);
@@ -54,6 +54,24 @@ fn aggregated(request: &Value) -> Option<Value> {
         }
         (here, there) => panic!("{request}: {here:?} here, {there:?} there"),
     }
+}
+
+/// The result with something in the place of `top_hits`; a search for what a bucket stands for finds what it counts.
+fn filled(request: &Value, mut result: Value) -> Option<Value> {
+    let view = view();
+    let tops = tops::searches(&view.fields, request, &result, true).map_err(|e| refused(request, &e)).ok()?;
+    for mut top in tops {
+        let bucket = result.pointer(&top.at).unwrap_or_else(|| panic!("{request}: {} is not in {result}", top.at));
+        // At the top there is no bucket.
+        if let (Some(of), Some(counted)) = (top.of.take(), bucket["doc_count"].as_u64()) {
+            match query::count(&view, of.clone()) {
+                Ok(found) => assert_eq!(found, counted, "{request}: {bucket}: {of:?}"),
+                Err(e) => refused(request, &e),
+            }
+        }
+        top.place(&mut result, Value::Null);
+    }
+    Some(result)
 }
 
 /// An error that says whose fault it is, and where.

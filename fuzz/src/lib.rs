@@ -41,6 +41,13 @@ pub mod query {
         clause::compile(view, clause, spent).map(|parsed| parsed.query)
     }
 
+    /// How many documents all of these clauses hold for.
+    pub fn count(view: &View, all: Vec<Clause>) -> Result<u64> {
+        let all = Clause::Bool(clause::Bool { filter: all, ..clause::Bool::default() });
+        let query = compile(view, &all, &mut parse::Spent::default())?;
+        Ok(view.summarise(query.as_ref(), &[], None, &Stop::default())?.total)
+    }
+
     /// What the documents that match contribute to the aggregations of `request`.
     pub fn aggregate(
         view: &View,

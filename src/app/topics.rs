@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, TopicInfo, TopicSpec};
 use crate::config::{BrokerKind, Settings};
 use crate::quarantine::Room;
 use crate::record::TableDef;
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 /// Bytes of a changelog record that are not the stored record: key, batch header, margin.
 const RECORD_OVERHEAD: u64 = 16 << 10;
@@ -15,6 +17,10 @@ const RECORD_OVERHEAD: u64 = 16 << 10;
 const DEFAULT_MAX_MESSAGE: u64 = 1_048_588;
 /// Partitions of a quarantine topic that is made.
 const QUARANTINE_PARTITIONS: u32 = 4;
+/// How long the brokers of a cluster may take to learn of a topic.
+const APPEARS_WITHIN: Duration = Duration::from_secs(30);
+/// Pause between two looks for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What the topics turned out to be.
 #[derive(Clone, Debug, Default)]
@@ -217,9 +223,18 @@ fn require(settings: &Settings, broker: &dyn Broker, spec: &TopicSpec, create: b
     }
     tracing::info!(topic = spec.name, "creating a topic: {shape}");
     broker.create_topic(spec)?;
-    broker
-        .topic(&spec.name)?
-        .ok_or_else(|| Error::internal(format!("topic {:?} was created and is not there", spec.name)))
+    // Of several brokers each learns of it by itself, and any may be the one that is asked.
+    let deadline = Instant::now() + APPEARS_WITHIN;
+    loop {
+        if let Some(info) = broker.topic(&spec.name)? {
+            return Ok(info);
+        }
+        if Instant::now() >= deadline {
+            let text = format!("topic {:?} was created and is not there after {APPEARS_WITHIN:?}", spec.name);
+            return Err(Error::new(Kind::BrokerAway, text).advise("are all brokers of the cluster running?"));
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
 }
 
 fn describe(spec: &TopicSpec) -> String {

@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::hits;
 use super::Shape;
 
 /// Percentiles where a request names none.
@@ -38,7 +37,9 @@ impl Shape {
                 let values: Map<String, Value> = percents.iter().map(|p| (format!("{p:?}"), Value::Null)).collect();
                 json!({"values": values})
             }
-            "top_hits" => json!({"hits": hits::empty(false).hits}),
+            "top_hits" => {
+                json!({"hits": {"total": {"value": 0, "relation": "eq"}, "max_score": null, "hits": []}})
+            }
             _ => json!({"value": null}),
         }
     }
@@ -82,17 +83,18 @@ mod tests {
             "t": {"terms": {"field": "no.such"}}, "a": {"avg": {"field": "no.such"}}, "s": {"sum": {"field": "no.such"}},
             "h": {"date_histogram": {"field": "no.such", "fixed_interval": "1d", "keyed": true}},
             "p": {"percentiles": {"field": "no.such", "percents": [50, "99.9"]}},
-            "r": {"range": {"field": "no.such", "ranges": [{"to": 5}, {"from": 5, "to": 7.5}]}, "aggs": {"n": {"max": {"field": "price"}}}}
+            "r": {"range": {"field": "no.such", "ranges": [{"to": 5}, {"from": 5, "to": 7.5}]}, "aggs": {"n": {"max": {"field": "price"}}, "f": {"top_hits": {}}}}
         });
         let adapted = adapted(asked.clone()).unwrap();
         assert_eq!(adapted.request, json!({}), "nothing is left to be searched for");
         let shown = adapted.shape(json!({}), false);
+        let first = json!({"hits": {"total": {"value": 0, "relation": "eq"}, "max_score": null, "hits": []}});
         let expected = json!({
             "t": {"doc_count_error_upper_bound": 0, "sum_other_doc_count": 0, "buckets": []}, "a": {"value": null},
             "s": {"value": 0.0}, "h": {"buckets": {}}, "p": {"values": {"50.0": null, "99.9": null}},
             "r": {"buckets": [
-                {"key": "*-5.0", "to": 5.0, "doc_count": 0, "n": {"value": null}},
-                {"key": "5.0-7.5", "from": 5.0, "to": 7.5, "doc_count": 0, "n": {"value": null}}
+                {"key": "*-5.0", "to": 5.0, "doc_count": 0, "n": {"value": null}, "f": first},
+                {"key": "5.0-7.5", "from": 5.0, "to": 7.5, "doc_count": 0, "n": {"value": null}, "f": first}
             ]}
         });
         assert_eq!(shown, expected);
