@@ -25,6 +25,7 @@ pub const POINTS: &[&str] = &[
     "index.3_committed",
     "index.4_published",
     "index.5_live_built",
+    "index.6_taken_whole",
     "replay.1_produced",
     "replay.2_drained",
     "replay.3_committed",

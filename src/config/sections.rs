@@ -206,7 +206,7 @@ fn processing(s: Section<'_>) -> ProcessingSettings {
 fn index(s: Section<'_>) -> IndexSettings {
     let index = IndexSettings {
         interval: s.or("interval", millis(5), duration(millis(1)..=seconds(60))),
-        catch_up_interval: s.or("catch_up_interval", seconds(5), duration(millis(1)..=seconds(600))),
+        catch_up_interval: s.or("catch_up_interval", seconds(60), duration(millis(1)..=seconds(600))),
         commit_interval: s.or("commit_interval", seconds(1), duration(millis(10)..=seconds(60))),
         sync_interval: s.or("sync_interval", seconds(60), duration(seconds(1)..=DAY)),
     };

@@ -160,7 +160,7 @@ pub struct ProcessingSettings {
 pub struct IndexSettings {
     /// Least time between two moments at which changes become searchable, when caught up (default 5 ms).
     pub interval: Duration,
-    /// The most while input waits (default 5 s): half the lag, and cheaper catch-up.
+    /// The most while input waits (default 60 s): half the lag or the time until all is read, and cheaper catch-up.
     pub catch_up_interval: Duration,
     /// Time between two commits of the index to disk when caught up (default 1 s); until then changes are searched in memory.
     pub commit_interval: Duration,

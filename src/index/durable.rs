@@ -2,6 +2,7 @@
 //!
 //! Does not own what is shown: it hands the segments of each commit back, and the index thread swaps them in.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
 use std::thread::JoinHandle;
@@ -17,8 +18,10 @@ use super::changes::{Changed, Changes};
 use super::engine::Shared;
 use super::schema::Fields;
 use super::slot::Slot;
-use super::{IndexOptions, document, open};
-use crate::{Error, Result, fault};
+use super::whole::Records;
+use super::{IndexChange, IndexOptions, document, open};
+use crate::broker::Offset;
+use crate::{Error, Kind, Result, fault};
 
 /// From so many keys on one set query deletes them faster than a query each.
 const MANY_DELETES: usize = 4;
@@ -31,6 +34,8 @@ const WRITER_MEMORY: std::ops::RangeInclusive<usize> = 15_000_000..=4_000_000_00
 /// Threads that build segments, where there is memory for them. One commit makes as many segments; but in catch-up, when the
 /// commit thread has nothing left to do, one thread alone would take twice as long to index what was coalesced.
 const WORKERS: usize = 2;
+/// Documents between two looks whether anybody still wants them.
+const LOOK_UP_EVERY: u64 = 1_024;
 /// Orders that may wait.
 const ORDERS: usize = 4;
 /// Niceness of the threads that write: about a tenth of the share of others.
@@ -43,16 +48,26 @@ enum Order {
     Write(Changes),
     /// Remove the documents of this partition.
     Clear(u32),
+    /// Make the documents of this partition anew from its records.
+    TakeWhole(u32, Arc<dyn Records>),
     /// Commit with this payload, and hand the segments back.
     Commit(String),
     /// Bring everything to the disk for good, and end.
     Finish,
 }
 
+/// A commit that is done.
+pub(super) struct Committed {
+    /// Its segments.
+    pub(super) slots: Vec<Slot>,
+    /// Changelog positions as of which partitions were taken whole.
+    pub(super) taken: BTreeMap<u32, Offset>,
+}
+
 /// Handle of the thread. Dropping it ends the thread without a last commit.
 pub(super) struct Durable {
     orders: Option<Sender<Order>>,
-    replies: Receiver<Result<Vec<Slot>>>,
+    replies: Receiver<Result<Committed>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -68,7 +83,8 @@ impl Durable {
         // One reply to a commit, and one that tells the end.
         let (answer, replies) = bounded(2);
         let name = format!("writer-{}", fields.def.name);
-        let worker = Worker { index, writer, fields, options, shared, unsynced: false, synced_at: Instant::now() };
+        let (taken, synced_at) = (BTreeMap::new(), Instant::now());
+        let worker = Worker { index, writer, fields, options, shared, taken, unsynced: false, synced_at };
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             yield_to_others();
             let _last = Ending(worker.shared.clone());
@@ -104,13 +120,18 @@ impl Durable {
         self.send(Order::Clear(partition))
     }
 
+    /// Makes the documents of a partition anew.
+    pub(super) fn take_whole(&self, partition: u32, records: Arc<dyn Records>) -> Result<()> {
+        self.send(Order::TakeWhole(partition, records))
+    }
+
     /// Begins a commit of everything so far.
     pub(super) fn commit(&self, payload: String) -> Result<()> {
         self.send(Order::Commit(payload))
     }
 
     /// The segments of the commit that was begun, once it is done.
-    pub(super) fn committed(&self) -> Result<Option<Vec<Slot>>> {
+    pub(super) fn committed(&self) -> Result<Option<Committed>> {
         match self.replies.try_recv() {
             Ok(reply) => reply.map(Some),
             Err(TryRecvError::Empty) => Ok(None),
@@ -119,7 +140,7 @@ impl Durable {
     }
 
     /// Waits for the commit that was begun.
-    pub(super) fn wait(&self) -> Result<Vec<Slot>> {
+    pub(super) fn wait(&self) -> Result<Committed> {
         self.replies.recv().unwrap_or_else(|_| Err(self.ended()))
     }
 
@@ -161,23 +182,27 @@ struct Worker {
     fields: Arc<Fields>,
     options: IndexOptions,
     shared: Arc<Shared>,
+    /// Changelog positions as of which partitions were taken whole since the last commit.
+    taken: BTreeMap<u32, Offset>,
     /// There are commits that no full sync has covered.
     unsynced: bool,
     synced_at: Instant,
 }
 
 impl Worker {
-    fn run(mut self, orders: &Receiver<Order>, replies: &Sender<Result<Vec<Slot>>>) -> Result<()> {
+    fn run(mut self, orders: &Receiver<Order>, replies: &Sender<Result<Committed>>) -> Result<()> {
         loop {
             match self.next(orders) {
                 Ok(Order::Write(changes)) => self.write(changes)?,
                 Ok(Order::Clear(partition)) => {
                     self.writer.delete_term(self.fields.partition_term(partition));
                 }
+                Ok(Order::TakeWhole(partition, records)) => self.take_whole(partition, &*records)?,
                 Ok(Order::Commit(payload)) => {
                     let slots = self.commit(&payload)?;
+                    let taken = std::mem::take(&mut self.taken);
                     // Whoever asked may have ended.
-                    let _ = replies.send(Ok(slots));
+                    let _ = replies.send(Ok(Committed { slots, taken }));
                     self.shared.queue.wake();
                     self.wait_for_merges()?;
                 }
@@ -223,6 +248,29 @@ impl Worker {
         }
         self.options.metrics.index_disk.inc_by(written);
         self.shared.queue.release(bytes);
+        Ok(())
+    }
+
+    /// Deletes the documents of a partition and makes them anew.
+    fn take_whole(&mut self, partition: u32, records: &dyn Records) -> Result<()> {
+        self.writer.delete_term(self.fields.partition_term(partition));
+        let mut written = 0;
+        let at = records.all(&mut |key, stored| {
+            // Else whoever drops the index would wait for all of it.
+            if written % LOOK_UP_EVERY == 0 && self.shared.queue.is_abandoned() {
+                return Err(Error::new(Kind::Internal, "the index was dropped"));
+            }
+            let change = IndexChange { key: key.into(), stored: Some(stored.to_vec()), existed: false };
+            let mut left_out = |i, why: String| self.note_left_out(i, key, &why);
+            if let Some(document) = document::of_change(&self.fields, partition, &change, &mut left_out)? {
+                self.writer.add_document(document).map_err(|e| self.failed(e))?;
+                written += 1;
+            }
+            Ok(())
+        })?;
+        fault::point("index.6_taken_whole");
+        self.options.metrics.index_disk.inc_by(written);
+        self.taken.insert(partition, at);
         Ok(())
     }
 

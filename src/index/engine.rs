@@ -7,6 +7,9 @@
 //! - **bypass**, while there are many: to the index on disk only, visible with its next commit. Then the positions of the
 //!   view wait for that commit, too.
 //!
+//! In a long catch-up there is a third way: changes of a partition are passed over, and its records taken as they are when something
+//! is to be shown ([`super::whole`]).
+//!
 //! When a commit is done its segments replace the old ones, and the live segments that it covers go, in one swap of the view
 //! (`INV-INDEX-2`: no reader sees a key missing or twice). What came since is masked in the new segments first.
 
@@ -22,14 +25,15 @@ use rustc_hash::FxHashSet;
 use tantivy::TantivyError;
 
 use super::changes::Changes;
-use super::durable::{self, Durable};
+use super::durable::{self, Committed, Durable};
 use super::live::Live;
 use super::open::{self, Opened, Payload};
 use super::queue::{End, Heed, Item, Next, Queue};
 use super::schema::Fields;
 use super::slot::Slot;
 use super::view::{Blank, View};
-use super::{Covered, IndexBatch, IndexOptions, Observer, document};
+use super::whole::{Offered, Wholes};
+use super::{Behind, Covered, IndexBatch, IndexOptions, Observer, document};
 use crate::{Error, Result, clock, fault};
 
 /// More changes than this at a time bypass the live tier: building and merging its segments would cost more than it is worth.
@@ -77,6 +81,7 @@ pub(super) struct Engine {
     /// Keys of the generation that the commit under way brings to the disk.
     previous: FxHashSet<Arc<[u8]>>,
     in_flight: Option<InFlight>,
+    wholes: Wholes,
     /// Something was written that no commit covers.
     written: bool,
     /// Some of that is not shown.
@@ -135,6 +140,7 @@ impl Engine {
             current: FxHashSet::default(),
             previous: FxHashSet::default(),
             in_flight: None,
+            wholes: Wholes::default(),
             written: false,
             hidden: false,
             placed: covered.clone(),
@@ -168,19 +174,19 @@ impl Engine {
                 Next::End(End::Abandon) => return Ok(()),
                 Next::End(End::Close) => return self.finish(),
             }
-            if let Some(main) = self.durable.committed()? {
-                self.swap(main)?;
+            if let Some(done) = self.durable.committed()? {
+                self.swap(done)?;
             }
             if heed.short && self.shared.queue.is_short() {
                 self.spill()?;
             }
             if self.shared.queue.is_wanted() && self.in_flight.is_none() {
-                self.commit()?;
+                self.commit(true)?;
             } else if self.refresh_at().is_some_and(|at| Instant::now() >= at) {
                 self.refresh()?;
             }
             if self.commit_at().is_some_and(|at| Instant::now() >= at) {
-                self.commit()?;
+                self.commit(false)?;
             }
         }
     }
@@ -203,9 +209,16 @@ impl Engine {
         possible.then(|| self.refreshed_at.map_or_else(Instant::now, |at| at + self.gap))
     }
 
-    /// When the live tier's content is to be brought to the disk; `None` if there is none.
+    /// When the live tier's content is to be brought to the disk, or a partition is to be taken whole; `None` if there is none.
     fn commit_at(&self) -> Option<Instant> {
-        let due = (self.written || !self.held.is_empty()) && self.in_flight.is_none();
+        if self.in_flight.is_some() {
+            return None;
+        }
+        [self.wholes.due(), self.write_at()].into_iter().flatten().min()
+    }
+
+    fn write_at(&self) -> Option<Instant> {
+        let due = self.written || !self.held.is_empty();
         // On the long way commits keep the rhythm of refreshes.
         let gap = if self.hidden { self.options.commit_interval.max(self.gap) } else { self.options.commit_interval };
         due.then(|| self.committed_at.map_or_else(Instant::now, |at| at + gap))
@@ -215,8 +228,9 @@ impl Engine {
         match item {
             Item::Batch(batch, size) => self.take_batch(*batch, size),
             Item::Clear(partition) => self.clear(partition),
-            Item::Calm => {
+            Item::Calm(partitions) => {
                 self.gap = self.options.interval;
+                self.wholes.calm(&partitions);
                 Ok(())
             }
         }
@@ -224,6 +238,17 @@ impl Engine {
 
     fn take_batch(&mut self, batch: IndexBatch, size: usize) -> Result<()> {
         self.gap = self.gap_after(&batch);
+        let due = self.due(batch.behind);
+        let oldest = batch.oldest_ms;
+        let batch = match self.wholes.offer(batch, size, due) {
+            Offered::BringIn(batch) => batch,
+            Offered::PassedOver => {
+                self.shared.queue.release(size);
+                self.oldest.extend(oldest);
+                return Ok(());
+            }
+            Offered::Waits => return Ok(()),
+        };
         let before = self.fresh.bytes();
         let partition = batch.partition;
         for change in batch.changes {
@@ -238,26 +263,35 @@ impl Engine {
         self.moved = true;
         if self.fresh.bytes() + self.held.bytes() > self.options.queue_memory / 2 {
             self.spill()?;
+            self.wholes.choose(&self.covered, self.gap, due);
         }
         Ok(())
     }
 
-    /// The least time between the starts of two refreshes from now on. While input waits, the index follows the lag: half
-    /// of it more is not felt, and what is written less often is coalesced better.
+    /// The least time between the starts of two refreshes from now on. While input waits, the index follows the lag: half of it more
+    /// is not felt, nor is it felt what is shown just before all is there; and what is written less often is coalesced better.
     fn gap_after(&self, batch: &IndexBatch) -> Duration {
         let (least, most) = (self.options.interval, self.options.catch_up_interval);
-        match (batch.catching_up, batch.oldest_ms) {
-            (false, _) => least,
-            (true, None) => most,
-            (true, Some(oldest)) => {
-                let lag = u64::try_from(clock::now_ms().saturating_sub(oldest)).unwrap_or(0);
-                Duration::from_millis(lag / 2).clamp(least, most)
-            }
+        let Some(behind) = batch.behind else { return least };
+        let lag = batch.oldest_ms.map_or(0, |oldest| clock::now_ms().saturating_sub(oldest));
+        let half = Duration::from_millis(u64::try_from(lag / 2).unwrap_or(0));
+        half.max(behind.left).clamp(least, most)
+    }
+
+    /// When partitions whose changes are passed over are to be taken: with the next refresh, or a little later where all will be there
+    /// by then.
+    fn due(&self, behind: Option<Behind>) -> Instant {
+        let now = Instant::now();
+        let due = self.committed_at.unwrap_or(now) + self.gap;
+        match behind {
+            Some(behind) if behind.left < self.gap / 2 => due.max(now + behind.left).min(due + self.gap),
+            _ => due,
         }
     }
 
     fn clear(&mut self, partition: u32) -> Result<()> {
         self.spill()?;
+        self.shared.queue.release(self.wholes.forget(partition));
         self.durable.clear(partition)?;
         self.covered.remove(&partition);
         (self.written, self.hidden, self.moved) = (true, true, true);
@@ -277,7 +311,7 @@ impl Engine {
     /// Makes visible what was taken, or begins to.
     fn refresh(&mut self) -> Result<()> {
         if self.must_bypass() {
-            return self.commit();
+            return self.commit(false);
         }
         self.refreshed_at = Some(Instant::now());
         let fresh = std::mem::take(&mut self.fresh);
@@ -333,17 +367,30 @@ impl Engine {
         self.unwritten = true;
     }
 
-    /// Begins a commit of everything taken. Nothing may be in flight.
-    fn commit(&mut self) -> Result<()> {
+    /// Begins to take the partitions that are due, or `all` whose changes were passed over.
+    fn take_whole(&mut self, all: bool) -> Result<()> {
+        for whole in self.wholes.begin(all) {
+            tracing::debug!(table = %self.fields.def.name, partition = whole.partition, "the index takes all records of a partition");
+            self.durable.take_whole(whole.partition, whole.records)?;
+            self.covered.insert(whole.partition, whole.covered);
+            (self.written, self.hidden) = (true, true);
+        }
+        Ok(())
+    }
+
+    /// Begins a commit of everything taken, but for changes that were passed over and may wait, unless `all` are wanted. Nothing may
+    /// be in flight.
+    fn commit(&mut self, all: bool) -> Result<()> {
         let now = Instant::now();
         self.refreshed_at = Some(now);
         self.spill()?;
+        self.take_whole(all)?;
         self.place();
         let oldest = std::mem::take(&mut self.oldest);
         if !self.written {
             // Without new documents only the positions in memory move: what is on disk covers less, and that is true.
             self.publish(&oldest)?;
-            self.shared.queue.seen(self.taken);
+            self.seen(self.taken);
             return Ok(());
         }
         self.committed_at = Some(now);
@@ -356,18 +403,25 @@ impl Engine {
         Ok(())
     }
 
+    /// Says that everything up to this item can be seen, if that is so.
+    fn seen(&self, number: u64) {
+        if self.wholes.is_empty() {
+            self.shared.queue.seen(number);
+        }
+    }
+
     /// Replaces the segments by those of the commit that is done.
-    fn swap(&mut self, main: Vec<Slot>) -> Result<()> {
+    fn swap(&mut self, Committed { slots, taken }: Committed) -> Result<()> {
         let Some(done) = self.in_flight.take() else { return Err(Error::internal("a commit that nobody began")) };
-        self.main = main;
+        self.main = slots;
         self.live.drop_older();
         self.previous.clear();
         for term in self.current.iter().filter_map(|key| document::key_term(&self.fields, key)) {
             kill_in(&mut self.main, &term).map_err(|e| open::failed(&self.options.dir, e))?;
         }
         self.publish(&done.oldest)?;
-        self.shared.queue.seen(done.taken);
-        Ok(())
+        self.seen(done.taken);
+        self.wholes.end(taken).into_iter().try_for_each(|(batch, size)| self.take_batch(batch, size))
     }
 
     /// Shows what is there now. The positions move on only if nothing below them is hidden.
@@ -395,14 +449,15 @@ impl Engine {
 
     fn finish(mut self) -> Result<()> {
         if self.in_flight.is_some() {
-            let main = self.durable.wait()?;
-            self.swap(main)?;
+            let done = self.durable.wait()?;
+            self.swap(done)?;
         }
+        self.wholes.leave();
         self.written |= self.unwritten || self.moved;
-        self.commit()?;
+        self.commit(false)?;
         if self.in_flight.is_some() {
-            let main = self.durable.wait()?;
-            self.swap(main)?;
+            let done = self.durable.wait()?;
+            self.swap(done)?;
         }
         self.durable.finish()
     }

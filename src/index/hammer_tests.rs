@@ -1,14 +1,17 @@
 //! Readers look at every view while changes come in by ones and by thousands: each key is there exactly once, its version
 //! never goes back, and never lies below what the view's position promises.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::testing::{batch, change, def, keys, options, record};
-use super::{IndexChange, TableIndex};
+use super::{Behind, IndexBatch, IndexChange, Records, TableIndex};
+use crate::Result;
+use crate::broker::Offset;
 use crate::record::Value;
 
 /// Keys that are always there.
@@ -39,12 +42,79 @@ fn version(key: &str, version: i64, existed: bool) -> IndexChange {
     change(key, Some(record(&def(), key, &values)), existed)
 }
 
+/// Stands for the store of a task: what batches have changed, before they are handed over.
+#[derive(Debug, Default)]
+struct Kept {
+    records: Mutex<(BTreeMap<Vec<u8>, Vec<u8>>, Offset)>,
+    taken: AtomicU64,
+}
+
+impl Kept {
+    fn apply(&self, batch: &IndexBatch) {
+        let mut held = self.records.lock();
+        for change in &batch.changes {
+            match &change.stored {
+                Some(stored) => drop(held.0.insert(change.key.to_vec(), stored.clone())),
+                None => drop(held.0.remove(&*change.key)),
+            }
+        }
+        held.1 = batch.changelog;
+    }
+}
+
+impl Records for Kept {
+    fn count(&self) -> u64 {
+        self.records.lock().0.len() as u64
+    }
+
+    fn all(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<Offset> {
+        let (records, at) = self.records.lock().clone();
+        records.iter().try_for_each(|(key, stored)| visit(key, stored))?;
+        self.taken.fetch_add(1, Ordering::SeqCst);
+        Ok(at)
+    }
+}
+
+/// Hands batches over as a worker does that catches up now and then: applied to the store first, some of them ahead of what the
+/// index was told.
+struct Worker<'a> {
+    index: &'a TableIndex,
+    store: Option<Arc<Kept>>,
+    applied: VecDeque<IndexBatch>,
+}
+
+impl Worker<'_> {
+    /// So many batches it catches up, and then so many it does not.
+    const STRETCH: i64 = 150;
+
+    fn hand_over(&mut self, mut batch: IndexBatch, ahead: usize) {
+        let Some(store) = &self.store else { return self.index.submit(batch).expect("submitted") };
+        let weak: Weak<Kept> = Arc::downgrade(store);
+        batch.records = Some(weak);
+        let n = batch.changelog;
+        let hurried = n / Self::STRETCH % 2 == 0;
+        batch.behind = hurried.then_some(Behind { unread: 1 << 40, left: Duration::from_millis(30) });
+        store.apply(&batch);
+        self.applied.push_back(batch);
+        self.submit(ahead);
+        if n % (2 * Self::STRETCH) == 0 {
+            self.index.calm(vec![0]).expect("told");
+        }
+    }
+
+    fn submit(&mut self, ahead: usize) {
+        while self.applied.len() > ahead {
+            self.applied.pop_front().into_iter().for_each(|batch| self.index.submit(batch).expect("submitted"));
+        }
+    }
+}
+
 /// By key: the batches that changed it, ascending. Written before the batch is submitted.
 type History = Arc<Mutex<Vec<Vec<i64>>>>;
 
 /// Some batches are too large for the live tier; the rest hit few keys, and some of them again and again. Goes on until `busy` says
 /// that it was enough: on a busy machine the threads that commit come last.
-fn write(index: &TableIndex, history: &History, busy: impl Fn() -> bool) {
+fn write(mut worker: Worker<'_>, history: &History, busy: impl Fn() -> bool) {
     let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
     let mut guests = [false; GUESTS];
     for n in 1..=BATCHES.1 {
@@ -68,11 +138,12 @@ fn write(index: &TableIndex, history: &History, busy: impl Fn() -> bool) {
             false => version(&name, n, false),
         });
         guests[guest] = !guests[guest];
-        index.submit(batch(0, n + 1, changes)).expect("submitted");
+        worker.hand_over(batch(0, n + 1, changes), dice.below(4));
         if dice.below(3) == 0 {
-            std::thread::sleep(std::time::Duration::from_micros(500));
+            std::thread::sleep(Duration::from_micros(500));
         }
     }
+    worker.submit(0);
 }
 
 fn look(index: &TableIndex, history: &History, dice: &mut Dice, seen: &mut [i64], scan: bool) {
@@ -111,21 +182,37 @@ fn look(index: &TableIndex, history: &History, dice: &mut Dice, seen: &mut [i64]
 
 #[test]
 fn every_view_shows_each_key_once_and_no_version_goes_back() {
+    hammer(8 << 20, None);
+}
+
+#[test]
+fn nor_do_they_where_records_are_taken_from_the_store() {
+    let store = Arc::new(Kept::default());
+    hammer(512 << 10, Some(Arc::clone(&store)));
+    let taken = store.taken.load(Ordering::SeqCst);
+    assert!(taken >= 3, "records were taken whole {taken} times only");
+}
+
+fn hammer(queue_memory: usize, store: Option<Arc<Kept>>) {
     let dir = tempfile::tempdir().expect("a folder");
-    let options = super::IndexOptions { queue_memory: 8 << 20, ..options(dir.path()) };
+    let options = super::IndexOptions { queue_memory, ..options(dir.path()) };
     let (index, _) = TableIndex::open(Arc::new(def()), options).expect("the index opens");
-    index.submit(batch(0, 1, (0..KEYS).map(|k| version(&key(k), 0, false)).collect())).expect("submitted");
+    let first = batch(0, 1, (0..KEYS).map(|k| version(&key(k), 0, false)).collect());
+    Worker { index: &index, store: store.clone(), applied: VecDeque::new() }.hand_over(first, 0);
     index.flush().expect("flushed");
     let (commits, generation) = (index.stats().commits, index.view().generation);
     let since = |index: &TableIndex| (index.stats().commits - commits, index.view().generation - generation);
-    let was_busy =
-        |index: &TableIndex| matches!(since(index), (commits, views) if commits >= 3 && views >= commits + 20);
+    let took = || store.as_ref().is_none_or(|store| store.taken.load(Ordering::SeqCst) >= 10);
+    let was_busy = |index: &TableIndex| {
+        took() && matches!(since(index), (commits, views) if commits >= 3 && views >= commits + 20)
+    };
 
     let history: History = Arc::new(Mutex::new(vec![Vec::new(); KEYS]));
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            write(&index, &history, || was_busy(&index));
+            let worker = Worker { index: &index, store: store.clone(), applied: VecDeque::new() };
+            write(worker, &history, || was_busy(&index));
             done.store(true, Ordering::SeqCst);
         });
         let (mut dice, mut seen, mut looks) = (Dice(42), vec![0; KEYS], 0);

@@ -33,13 +33,14 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod view;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -58,6 +59,7 @@ pub use statistics::Statistics;
 pub use stop::Stop;
 pub use summary::{Aggregator, Partial, Summed};
 pub use view::{ColumnValues, Explainer, View};
+pub use whole::Records;
 
 use crate::broker::Offset;
 use crate::record::TableDef;
@@ -130,6 +132,15 @@ impl IndexChange {
     }
 }
 
+/// What still waits to be read when a batch is handed over: the index may take its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Behind {
+    /// Events of the batch's partition.
+    pub unread: u64,
+    /// So long reading them will take at the present pace, with those of the tasks that are worked on together.
+    pub left: Duration,
+}
+
 /// What an index commit must cover: the changes of one committed batch of one task.
 #[derive(Clone, Debug)]
 pub struct IndexBatch {
@@ -143,8 +154,11 @@ pub struct IndexBatch {
     pub changes: Vec<IndexChange>,
     /// Timestamp of the oldest event in it, milliseconds, for the freshness histogram; `None` for repairs.
     pub oldest_ms: Option<i64>,
-    /// Whether more input waits: the index may take its time.
-    pub catching_up: bool,
+    /// What more waits, if anything.
+    pub behind: Option<Behind>,
+    /// The records of the task, where the index may take them from there instead of change by change. They must hold what this batch
+    /// changes, and whoever gives them hands over every later batch of the task.
+    pub records: Option<Weak<dyn Records>>,
 }
 
 /// Up to where the index shows a task.
@@ -233,9 +247,10 @@ impl TableIndex {
         self.shared.queue.push(Item::Batch(Box::new(batch), size), size, wanted)
     }
 
-    /// Says that no more input waits: what was submitted before is shown at the pace of calm times, whatever its batch said.
-    pub fn calm(&self) -> Result<()> {
-        self.shared.queue.push(Item::Calm, 0, false)
+    /// Says that no more input of these partitions waits: what was submitted before is shown at the pace of calm times, whatever its
+    /// batch said.
+    pub fn calm(&self, partitions: Vec<u32>) -> Result<()> {
+        self.shared.queue.push(Item::Calm(partitions), 0, false)
     }
 
     /// Removes every document of a partition (before a rebuild of that task, or when its files are dropped). Takes its

@@ -15,8 +15,8 @@ pub(super) enum Item {
     Batch(Box<IndexBatch>, usize),
     /// Remove the documents of this partition.
     Clear(u32),
-    /// Nothing more waits to be read: what is here need not wait for more.
-    Calm,
+    /// Nothing more of these partitions waits to be read: what is here need not wait for more.
+    Calm(Vec<u32>),
 }
 
 /// How an index thread is asked to end.
@@ -216,6 +216,11 @@ impl Queue {
             state.failure.get_or_insert(Failure { kind: Kind::Internal, message: format!("{name} was stopped") });
         }
         self.progress.notify_all();
+    }
+
+    /// Whether the thread shall stop as soon as possible.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.state.lock().end == Some(End::Abandon)
     }
 
     /// Why the thread has failed, if it has.

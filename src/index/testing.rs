@@ -131,7 +131,8 @@ pub(crate) fn batch(partition: u32, changelog: i64, changes: Vec<IndexChange>) -
         sources: vec![(Arc::from("events"), changelog * 10)],
         changes,
         oldest_ms: Some(0),
-        catching_up: false,
+        behind: None,
+        records: None,
     }
 }
 

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::syntax::EmptyQuery;
 use super::testing::{batch, change, def, field, keys, options, record, text, titled};
-use super::{Found, TableIndex};
+use super::{Behind, Found, TableIndex};
 use crate::Kind;
 use crate::query::parse;
 use crate::record::{FieldType, TableDef, Value};
@@ -223,7 +223,7 @@ fn submitting_more_than_the_queue_holds_waits_and_loses_nothing() {
     for i in 0..200_i64 {
         let key = format!("k{i}");
         let mut batch = batch(0, i + 1, vec![change(&key, Some(titled(&def(), &key, &"word ".repeat(100))), false)]);
-        batch.catching_up = true;
+        batch.behind = Some(Behind::default());
         index.submit(batch).expect("submitted");
     }
     index.flush().expect("flushed");
@@ -238,7 +238,8 @@ fn what_may_take_its_time_is_shown_when_nothing_more_waits() {
     let (index, _) = TableIndex::open_at(Arc::new(def()), options, Some(BOOT.to_owned())).expect("the index opens");
     for (i, key) in [(1, "a"), (2, "b")] {
         let mut hurried = batch(0, i, vec![change(key, Some(titled(&def(), key, "word")), false)]);
-        (hurried.catching_up, hurried.oldest_ms) = (true, None);
+        hurried.behind = Some(Behind { unread: 1, left: Duration::from_secs(3600) });
+        hurried.oldest_ms = None;
         index.submit(hurried).expect("submitted");
         // The first view begins the hour.
         while i == 1 && index.covered(0) != Some(1) {
@@ -247,7 +248,7 @@ fn what_may_take_its_time_is_shown_when_nothing_more_waits() {
     }
     let (heard, shown) = crossbeam_channel::bounded(64);
     index.on_visible(Box::new(move |covered| heard.try_send(covered[&0].changelog).unwrap_or(())));
-    index.calm().expect("told");
+    index.calm(vec![0]).expect("told");
     // The first view may be told after it was seen.
     while shown.recv_timeout(Duration::from_secs(60)).expect("long before the hour is over") != 2 {}
     assert_eq!(keys(&index, 0), ["a", "b"]);

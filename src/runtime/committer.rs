@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use super::control::{Release, ToCommit};
 use super::link::Link;
+use super::pace::Pace;
 use crate::broker::{GroupToken, TransactionalProducer};
 use crate::config::ProcessingSettings;
 use crate::fault;
@@ -55,6 +56,7 @@ pub struct Committer {
     parts: CommitterParts,
     tasks: BTreeMap<u32, Task>,
     token: Option<GroupToken>,
+    pace: Pace,
     last_start: Instant,
     renewed: Instant,
     fenced: Vec<Instant>,
@@ -70,6 +72,7 @@ impl Committer {
             parts,
             tasks: BTreeMap::new(),
             token: None,
+            pace: Pace::default(),
             last_start: now,
             renewed: now,
             fenced: Vec::new(),
@@ -101,11 +104,16 @@ impl Committer {
                 }
                 ToCommit::Add(task) => drop(self.tasks.insert(task.partition, *task)),
                 ToCommit::Release(release) => self.release(&release)?,
-                ToCommit::Calm => self.parts.opener.table.index.calm()?,
+                ToCommit::Calm => self.calm()?,
                 ToCommit::Stop => return self.close(),
             }
             self.parts.link.commit.beat();
         }
+    }
+
+    fn calm(&mut self) -> Result<()> {
+        self.pace.rest();
+        self.parts.opener.table.index.calm(self.tasks.keys().copied().collect())
     }
 
     /// Waits for the next order.
@@ -150,6 +158,7 @@ impl Committer {
         self.last_start = Instant::now();
         let seq = batch.seq;
         self.token = Some(batch.token.clone());
+        let catching_up = batch.catching_up;
         let mut staged = commit::stage(&self.parts.opener.table.def, &self.tasks, batch);
         if staged.is_empty() {
             self.parts.link.set_applied(seq);
@@ -159,13 +168,24 @@ impl Committer {
         match self.parts.protocol.transact(&mut *self.parts.producer, &mut staged) {
             Ok(changelog) => {
                 self.parts.link.commit.beat();
-                self.parts.protocol.settle(staged, &changelog, &mut self.tasks)?;
+                let left = self.left(catching_up, staged.events());
+                self.parts.protocol.settle(staged, &changelog, &mut self.tasks, left)?;
                 self.rollbacks = 0;
                 self.parts.link.set_applied(seq);
                 Ok(())
             }
             Err(e) => self.recover(e),
         }
+    }
+
+    /// How long reading what waits will take, where more does, after a batch of so many events.
+    fn left(&mut self, catching_up: bool, events: u64) -> Option<Duration> {
+        if !catching_up {
+            self.pace.rest();
+            return None;
+        }
+        let unread = self.tasks.values().map(|task| task.view.unread()).sum();
+        Some(self.pace.left(events, unread, Instant::now()))
     }
 
     /// Commits the positions of quiet tasks again.

@@ -37,6 +37,8 @@ const POLL_MAX: usize = 4_000;
 const POLL_WAIT: Duration = Duration::from_millis(50);
 /// Full polls in a row after which the worker counts as catching up.
 const BEHIND_AFTER: u32 = 3;
+/// So many unread events take a worker about a second.
+const FAR: u64 = 50_000;
 /// How often a broker that is away is asked whether it is back.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How often the lag is published.
@@ -373,6 +375,12 @@ impl Merger {
         }
     }
 
+    /// Whether so much waits that what is late anyway may be shown a little later. Short polls alone say nothing: on a busy machine the
+    /// consumer does not always have as much at hand as it could.
+    fn is_behind(&self) -> bool {
+        self.full_polls >= BEHIND_AFTER || self.tasks.values().map(|task| task.view.unread()).sum::<u64>() >= FAR
+    }
+
     fn hand_over(&mut self, inbox: &Inbox) -> Result<()> {
         self.warn_of_misplaced(inbox);
         let watermarks = self.watermarks(inbox);
@@ -404,8 +412,8 @@ impl Merger {
         let aside: usize = quarantined.iter().map(|q| q.payload.as_ref().map_or(0, Vec::len)).sum();
         let bytes = bytes + aside as u64;
         self.overlay.stage(self.seq, bytes);
-        let catching_up = self.full_polls >= BEHIND_AFTER;
-        self.hurried = catching_up;
+        let catching_up = self.is_behind();
+        self.hurried |= catching_up;
         let (seq, epoch) = (self.seq, self.epoch);
         self.send(ToCommit::Batch(Batch {
             seq,

@@ -14,6 +14,7 @@ pub mod link;
 pub mod merger;
 mod opening;
 pub mod overlay;
+pub mod pace;
 pub mod repartition;
 mod retention;
 mod standbys;

@@ -144,6 +144,21 @@ impl Store {
         Ok(())
     }
 
+    /// Hands every record to `visit`, by key, all as they are now; returns the changelog position that they cover.
+    pub fn scan_whole(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<Offset> {
+        let snapshot = self.db.snapshot();
+        let at =
+            self.offset(snapshot.get_cf(&self.family(META)?, CHANGELOG).map_err(|e| self.failed("reading", e))?)?;
+        let mut options = ReadOptions::default();
+        options.set_readahead_size(1 << 20);
+        options.fill_cache(false);
+        for item in snapshot.iterator_cf_opt(&self.family(RECORDS)?, options, IteratorMode::Start) {
+            let (key, value) = item.map_err(|e| self.failed("scanning", e))?;
+            visit(&key, &value)?;
+        }
+        Ok(at)
+    }
+
     /// As [`Store::scan`], for a few records: neighbours are not read ahead, and what is read stays in memory.
     pub fn scan_some(&self, from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
         let mode = IteratorMode::From(from, Direction::Forward);
@@ -229,12 +244,14 @@ impl Store {
 
     /// Changelog position that the store covers; 0 for a new store.
     pub fn changelog(&self) -> Result<Offset> {
-        match self.meta(CHANGELOG)? {
-            None => Ok(0),
-            Some(bytes) => bytes.try_into().map(Offset::from_be_bytes).map_err(|_| {
-                Error::new(Kind::Corrupt, format!("{}: the changelog position is damaged", self.dir.display()))
-            }),
-        }
+        self.offset(self.meta(CHANGELOG)?)
+    }
+
+    fn offset(&self, stored: Option<Vec<u8>>) -> Result<Offset> {
+        let Some(bytes) = stored else { return Ok(0) };
+        bytes.try_into().map(Offset::from_be_bytes).map_err(|_| {
+            Error::new(Kind::Corrupt, format!("{}: the changelog position is damaged", self.dir.display()))
+        })
     }
 
     /// Position of the task, if it ever had one.

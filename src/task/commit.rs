@@ -17,17 +17,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::open::{Task, source_positions};
+use super::records;
 use crate::broker::{GroupToken, NewRecord, Offset, TopicPartition, TransactionalProducer};
 use crate::clock;
 use crate::fault;
-use crate::index::{IndexBatch, IndexChange};
+use crate::index::{Behind, IndexBatch, IndexChange};
 use crate::metrics::{Metrics, ReasonLabels, StepLabel};
 use crate::query::Table;
 use crate::record::{Outcome, POSITION_KEY, TableDef};
-use crate::store::{Due, EndedCount, Position, StoreBatch};
+use crate::store::{Accounting, Due, EndedCount, Position, StoreBatch};
 use crate::task::batch::{Batch, Change, Misplaced, Quarantine, TaskBatch};
 use crate::{Error, Result};
 
@@ -54,7 +55,6 @@ pub struct Staged {
     reasons: BTreeMap<&'static str, u64>,
     token: GroupToken,
     oldest_ms: i64,
-    catching_up: bool,
 }
 
 struct StagedTask {
@@ -87,7 +87,6 @@ pub fn stage(def: &TableDef, tasks: &BTreeMap<u32, Task>, batch: Batch) -> Stage
         reasons,
         token: batch.token,
         oldest_ms: batch.oldest_ms,
-        catching_up: batch.catching_up,
     }
 }
 
@@ -115,6 +114,12 @@ fn moved(def: &TableDef, from: &Position, batch: &TaskBatch) -> Position {
 }
 
 impl Staged {
+    /// Events in it, whatever became of them.
+    pub fn events(&self) -> u64 {
+        let of = |a: &Accounting| a.applied + a.duplicate + a.stale + a.quarantined;
+        self.tasks.iter().flat_map(|t| t.batch.values()).map(|moved| of(&moved.accounting)).sum()
+    }
+
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()
@@ -179,13 +184,14 @@ impl Protocol {
         Ok(())
     }
 
-    /// Steps 6 to 8, for a batch that is committed. An error here is fatal: memory and disk no longer agree, a restart
-    /// brings them together from the changelog.
+    /// Steps 6 to 8, for a batch that is committed. `left`: so long reading what waits will take, where more does. An error here is
+    /// fatal: memory and disk no longer agree, a restart brings them together from the changelog.
     pub fn settle(
         &self,
         staged: Staged,
         changelog: &BTreeMap<u32, Offset>,
         tasks: &mut BTreeMap<u32, Task>,
+        left: Option<Duration>,
     ) -> Result<()> {
         let covered = |partition: &u32| {
             changelog.get(partition).copied().ok_or_else(|| Error::internal("a task without a changelog position"))
@@ -204,7 +210,7 @@ impl Protocol {
             Ok(())
         })?;
         fault::point("commit.7_applied");
-        let (oldest_ms, catching_up) = (staged.oldest_ms, staged.catching_up);
+        let oldest_ms = staged.oldest_ms;
         for (reason, n) in staged.reasons {
             let label = ReasonLabels { table: self.table.def.name.clone(), reason };
             self.metrics.quarantined.get_or_create(&label).inc_by(n);
@@ -221,7 +227,8 @@ impl Protocol {
                 sources: source_positions(&self.table.def, &task.position),
                 changes: staged.changes.into_iter().filter_map(index_change).collect(),
                 oldest_ms: (oldest_ms != i64::MAX).then_some(oldest_ms),
-                catching_up,
+                behind: left.map(|left| Behind { unread: task.view.unread(), left }),
+                records: Some(records::of_store(&task.store)),
             })?;
             publish(&self.table.def, task, at);
         }

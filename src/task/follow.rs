@@ -5,17 +5,22 @@
 //! `INV-INDEX-1` hold for it as for an owner: records go to the store first, and to the index from there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::open::{Opener, source_positions};
 use super::plan::{self, RestorePlan};
+use super::records;
 use super::restore::{self, IndexFeed};
 use super::view::{Phase, TaskView};
 use crate::broker::{Message, Offset};
 use crate::fault;
-use crate::index::{IndexBatch, IndexChange};
+use crate::index::{Behind, IndexBatch, IndexChange};
 use crate::record::POSITION_KEY;
 use crate::store::{Position, Settled, Store, StoreBatch};
 use crate::{Error, Result};
+
+/// So long at most a copy that catches up shows nothing new to searches.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// A copy that is open and caught up with what was committed when it was.
 #[derive(Clone, Debug)]
@@ -83,7 +88,8 @@ impl Opener {
             sources,
             changes: records.into_iter().map(change).collect(),
             oldest_ms: None,
-            catching_up,
+            behind: catching_up.then_some(Behind { unread: 0, left: PAUSE }),
+            records: Some(records::of_store(&standby.store)),
         })?;
         fault::point("standby.2_index_handed");
         Ok(())

@@ -13,6 +13,7 @@ pub mod definition;
 pub mod follow;
 pub mod open;
 pub mod plan;
+mod records;
 pub mod restore;
 pub mod view;
 pub mod watermark;

@@ -7,7 +7,7 @@
 //! last step.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::definition::{self, StoredDefinition};
@@ -93,6 +93,17 @@ impl Opener {
         self.bring_up(view, store, writer, self.fence)
     }
 
+    fn open_files(&self, dir: &Path) -> Result<Store> {
+        match Store::open(dir, &self.shared) {
+            // A task that was closed just now may have its records taken still.
+            Err(e) if e.kind() == Kind::Refused => {
+                self.table.index.flush()?;
+                Store::open(dir, &self.shared)
+            }
+            opened => opened,
+        }
+    }
+
     /// Opens what is on disk, and shows it.
     pub(super) fn open_store(&self, view: &Arc<TaskView>) -> Result<Arc<Store>> {
         let partition = view.partition;
@@ -104,7 +115,7 @@ impl Opener {
             self.table.index.clear_partition(partition)?;
             self.table.index.flush()?;
         }
-        let store = Arc::new(Store::open(&dir, &self.shared)?);
+        let store = Arc::new(self.open_files(&dir)?);
         if let Some(stored) = store.definition()? {
             let now = StoredDefinition::of(&self.table.def, self.table.partitions);
             definition::check(&self.table.def.name, &StoredDefinition::decode(&stored)?, &now)?;

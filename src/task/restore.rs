@@ -12,7 +12,7 @@ use super::plan::{self, IndexRepair, RestorePlan};
 use super::view::{Phase, TaskView};
 use crate::broker::{Broker, Offset, Progress, TopicPartition};
 use crate::fault;
-use crate::index::{IndexBatch, IndexChange, TableIndex};
+use crate::index::{Behind, IndexBatch, IndexChange, TableIndex};
 use crate::record::POSITION_KEY;
 use crate::store::{Position, Settled, Store, StoreBatch};
 use crate::{Error, Result};
@@ -170,7 +170,8 @@ impl IndexFeed<'_> {
             sources: if last { self.sources.clone() } else { Vec::new() },
             changes,
             oldest_ms: None,
-            catching_up: !last,
+            behind: (!last).then_some(Behind { unread: 0, left: Duration::MAX }),
+            records: None,
         };
         if last { self.index.submit_last(batch) } else { self.index.submit(batch) }
     }

@@ -203,6 +203,12 @@ impl TaskView {
     pub fn lag(&self) -> Arc<BTreeMap<Arc<str>, i64>> {
         self.lag.load_full()
     }
+
+    /// How many that are, over all sources.
+    pub fn unread(&self) -> u64 {
+        self.lag.load().values().map(|lag| u64::try_from(*lag).unwrap_or(0)).sum()
+    }
+
     /// Publishes the unread source records.
     pub fn set_lag(&self, lag: BTreeMap<Arc<str>, i64>) {
         self.lag.store(Arc::new(lag));

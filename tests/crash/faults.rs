@@ -13,6 +13,7 @@ use crate::scene::{Seen, Witness, finish, openings};
 /// How long a fault point may take to be reached.
 const PATIENCE: Duration = Duration::from_secs(60);
 const SIGABRT: i32 = 6;
+const TAKEN_WHOLE: &str = "index.6_taken_whole";
 
 /// Aborts at every point, each time beside new data, and runs to the end.
 pub(crate) fn abort_everywhere(on: On) {
@@ -21,8 +22,10 @@ pub(crate) fn abort_everywhere(on: On) {
     // Those of a replay are met when somebody replays: tests/quarantine.rs; those of tasks that move in tests/cluster.rs.
     let elsewhere = ["replay.", "restore.", "release.", "standby."];
     let points = POINTS.iter().filter(|point| !elsewhere.iter().any(|kind| point.starts_with(kind)));
+    // More records change than the index lets wait.
+    let many = Workload::catalog(200_000, 60_000, &[]);
     for (point, arrival) in points.clone().flat_map(|p| arrivals.iter().map(move |a| (p, a))) {
-        abort_at(on, point, *arrival, &workload);
+        abort_at(on, point, *arrival, if *point == TAKEN_WHOLE { &many } else { &workload });
     }
     report(&format!(
         "{on:?}: aborted at each of {} fault points (at arrivals {arrivals:?}) under {} deliveries, restarted: {} records equal, \
@@ -46,6 +49,11 @@ fn abort_at(on: On, point: &str, arrival: u32, workload: &Workload) {
         "index.4_published" => {
             small_commits(&mut lab);
             arrival + PARTITIONS
+        }
+        // Met once for each task, at the end of a catch-up.
+        TAKEN_WHOLE => {
+            lab.sets.push("memory.budget=160MiB".into());
+            arrival.min(PARTITIONS)
         }
         // The index is committed now and then only: a few times while the backlog lasts.
         "index.1_before_commit" | "index.2_prepared" | "index.3_committed" => {

@@ -62,7 +62,8 @@ fn index(lab: &Lab, key: &str, stored: Option<&[u8]>) {
         sources: Vec::new(),
         changes,
         oldest_ms: None,
-        catching_up: false,
+        behind: None,
+        records: None,
     };
     index.submit(batch).unwrap();
     index.close().unwrap();
