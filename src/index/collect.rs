@@ -18,8 +18,8 @@ use super::gather::{Run, merged};
 use super::order::{Ordering, Sort, SortBy};
 use super::place::{Place, Rank, below_rounded, oriented, rounded, score_bits};
 use super::schema::{KEY, PARTITION};
+use super::shown::Shown;
 use super::stop::{LOOK_EVERY, Stop};
-use super::view::strings;
 use crate::record::FieldType;
 
 /// One document that matches.
@@ -43,7 +43,7 @@ pub struct Matches {
 }
 
 /// Collects the first `limit` documents.
-pub(super) struct Top {
+pub(super) struct Top<'a> {
     pub(super) order: Ordering,
     /// Documents up to this place are counted, but not among the first.
     pub(super) after: Option<Place>,
@@ -53,10 +53,12 @@ pub(super) struct Top {
     pub(super) scores: Scores,
     /// The runs of segments.
     pub(super) runs: KnownRuns,
+    /// The segments that are searched.
+    pub(super) segments: &'a [Shown],
     pub(super) stop: Stop,
 }
 
-impl Top {
+impl Top<'_> {
     fn scores(&self) -> bool {
         self.order.0.iter().any(|s| s.by == SortBy::Score)
     }
@@ -168,11 +170,11 @@ enum Source {
 }
 
 impl Source {
-    fn open(segment: &SegmentReader, by: &SortBy) -> tantivy::Result<Self> {
+    fn open(segment: &Shown, by: &SortBy) -> tantivy::Result<Self> {
         let SortBy::Column(name, kind) = by else { return Ok(Source::Score) };
         let number = match kind {
             FieldType::Text | FieldType::Keyword => {
-                return Ok(strings(segment, name)?.map_or(Source::Missing, Source::Texts));
+                return Ok(segment.texts(name)?.map_or(Source::Missing, Source::Texts));
             }
             FieldType::Integer if name == PARTITION => ColumnType::U64,
             FieldType::Integer => ColumnType::I64,
@@ -181,8 +183,7 @@ impl Source {
             FieldType::Date => ColumnType::DateTime,
             FieldType::Json => return Ok(Source::Missing),
         };
-        let column = segment.fast_fields().u64_lenient_for_type(Some(&[number]), name)?;
-        Ok(column.map_or(Source::Missing, |(column, _)| Source::Numbers(column)))
+        Ok(segment.numbers(name, number)?.map_or(Source::Missing, Source::Numbers))
     }
 
     fn texts(&self) -> Option<&StrColumn> {
@@ -217,7 +218,7 @@ pub(super) struct Way {
 pub(super) struct Columns {
     sources: Vec<(Source, Way)>,
     keys: Option<StrColumn>,
-    partitions: Column<u64>,
+    partitions: Option<Column<u64>>,
     pub(super) scores: bool,
     after: Option<After>,
 }
@@ -338,7 +339,11 @@ impl Columns {
     }
 
     pub(super) fn partition(&self, entry: &Entry) -> u32 {
-        self.partitions.first(entry.doc).and_then(|p| u32::try_from(p).ok()).unwrap_or(u32::MAX)
+        self.partitions
+            .as_ref()
+            .and_then(|p| p.first(entry.doc))
+            .and_then(|p| u32::try_from(p).ok())
+            .unwrap_or(u32::MAX)
     }
 }
 
@@ -364,18 +369,19 @@ impl SegmentCollector for Segment {
     }
 }
 
-impl Collector for Top {
+impl Collector for Top<'_> {
     type Fruit = Matches;
     type Child = Segment;
 
-    fn for_segment(&self, _: u32, segment: &SegmentReader) -> tantivy::Result<Segment> {
+    fn for_segment(&self, ord: u32, _: &SegmentReader) -> tantivy::Result<Segment> {
+        let segment = &self.segments[ord as usize];
         let way = |s: &Sort| Way { descending: s.descending, missing_first: s.missing_first };
         let open = |s: &Sort| Ok((Source::open(segment, &s.by)?, way(s)));
         let sources = self.order.0.iter().map(open).collect::<tantivy::Result<Vec<_>>>()?;
-        let keys = strings(segment, KEY)?;
+        let keys = segment.texts(KEY)?;
         let texts: Vec<Option<&StrColumn>> = sources.iter().map(|(source, _)| source.texts()).collect();
         let after = self.after.as_ref().map(|place| After::find(place, &texts, keys.as_ref())).transpose()?;
-        let partitions = segment.fast_fields().u64(PARTITION)?;
+        let partitions = segment.numbers(PARTITION, ColumnType::U64)?;
         let columns = Columns { sources, keys, partitions, scores: self.scores(), after };
         Ok(Segment { columns, limit: self.limit, heap: BinaryHeap::new(), bar: None, total: 0 })
     }
@@ -412,7 +418,7 @@ impl Collector for Top {
 /// What a search finds in one segment. Its columns are opened with the first document: most segments have none of a rare word,
 /// and to open columns takes longer than to find that out.
 struct Found<'a> {
-    top: &'a Top,
+    top: &'a Top<'a>,
     ord: u32,
     segment: &'a SegmentReader,
     opened: Option<tantivy::Result<Segment>>,

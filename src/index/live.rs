@@ -8,11 +8,10 @@ use tantivy::index::{IndexSettings, Segment};
 use tantivy::indexer::merge_filtered_segments;
 use tantivy::schema::{Field, Schema};
 use tantivy::tokenizer::TokenizerManager;
-use tantivy::{Index, SegmentReader, TantivyDocument, Term};
-
-use std::sync::Arc;
+use tantivy::{Index, TantivyDocument, Term};
 
 use super::probe::segment_of;
+use super::shown::Shown;
 use super::slot::Slot;
 
 /// Segments of one size that are merged into one of the next. Fewer: more merging. More: more segments in each search.
@@ -110,7 +109,7 @@ impl Live {
     }
 
     /// The segments without what is masked by now.
-    pub(super) fn readers(&mut self) -> tantivy::Result<Vec<Arc<SegmentReader>>> {
+    pub(super) fn readers(&mut self) -> tantivy::Result<Vec<Shown>> {
         self.slots.iter_mut().map(|s| s.slot.reader()).collect()
     }
 }

@@ -24,6 +24,7 @@ mod place;
 mod probe;
 mod queue;
 mod schema;
+mod shown;
 mod slot;
 mod statistics;
 mod stop;

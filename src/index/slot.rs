@@ -8,6 +8,8 @@ use tantivy::index::{InvertedIndexReader, Segment};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{BitSet, DocSet, SegmentReader, TERMINATED, Term};
 
+use super::shown::{Opened, Shown};
+
 /// A segment and its mask. Holding the segment keeps its files.
 pub(super) struct Slot {
     segment: Segment,
@@ -19,6 +21,8 @@ pub(super) struct Slot {
     alive: BitSet,
     /// As it is shown.
     shown: Arc<SegmentReader>,
+    /// Its columns, as far as they were opened.
+    opened: Arc<Opened>,
     /// Whether `shown` is older than `alive`.
     dirty: bool,
 }
@@ -31,6 +35,7 @@ impl Slot {
             terms: whole.inverted_index(terms)?,
             alive: BitSet::with_max_value_and_full(whole.max_doc()),
             shown: whole.clone(),
+            opened: Arc::default(),
             dirty: false,
             whole,
             segment,
@@ -54,12 +59,12 @@ impl Slot {
     }
 
     /// The segment without what is masked by now.
-    pub(super) fn reader(&mut self) -> tantivy::Result<Arc<SegmentReader>> {
+    pub(super) fn reader(&mut self) -> tantivy::Result<Shown> {
         if self.dirty {
             self.shown = Arc::new(SegmentReader::open_with_custom_alive_set(&self.segment, Some(self.mask()?))?);
             self.dirty = false;
         }
-        Ok(self.shown.clone())
+        Ok(Shown::new(Arc::clone(&self.shown), Arc::clone(&self.opened)))
     }
 
     /// The segment, to be merged with others.
