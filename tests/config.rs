@@ -156,7 +156,10 @@ fn settings_that_do_not_fit_each_other_are_refused() {
             "[processing]\ncommit_interval = \"2s\"\ntransaction_timeout = \"2s\"",
             "k.toml:4:23: processing.transaction_timeout: transaction_timeout (2s) must be longer",
         ),
-        ("[index]\ninterval = \"9s\"\ncatch_up_interval = \"5s\"", "k.toml:3:12: index.interval: interval (9s) may not be longer"),
+        (
+            "[index]\ninterval = \"9s\"\ncatch_up_interval = \"5s\"",
+            "k.toml:3:12: index.interval: interval (9s) may not be longer",
+        ),
         ("[broker]\nkind = \"kafka\"", "k.toml:2:2: broker.bootstrap_servers: missing"),
         (
             "[broker]\nbootstrap_servers = \"host\"",
