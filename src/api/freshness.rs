@@ -308,17 +308,12 @@ impl RestoreState {
     }
 }
 
-/// Unread events of a task, over all its topics.
-pub(crate) fn lag_events(view: &TaskView) -> i64 {
-    view.lag().values().sum()
-}
-
 /// How far a task is behind in time: the age of the newest applied event while unread ones wait, else 0. Milliseconds.
 ///
 /// This is the age of what was applied, not the time that the oldest unread event waits, which nobody knows before it is
 /// read: after a pause of the producers it is too pessimistic for the moment until the first event is applied.
 pub(crate) fn lag_ms(view: &TaskView, now_ms: i64) -> i64 {
-    if lag_events(view) <= 0 { 0 } else { now_ms.saturating_sub(view.look(|p| p.last_event_ms)).max(0) }
+    if view.unread() <= 0 { 0 } else { now_ms.saturating_sub(view.look(|p| p.last_event_ms)).max(0) }
 }
 
 /// Refuses a task that is behind by more than `max_lag`. What looks stale gets a quarter of a second to apply something
@@ -335,7 +330,7 @@ pub(crate) async fn admit_lag(view: &TaskView, max_lag: Duration) -> Result<(), 
     if !stale() {
         return Ok(());
     }
-    let (events, behind) = (lag_events(view), lag_ms(view, crate::clock::now_ms()));
+    let (events, behind) = (view.unread(), lag_ms(view, crate::clock::now_ms()));
     let detail = format!(
         "partition {} of table `{}` has {events} unread events and the newest applied one is {behind} ms old; the limit \
          is {limit} ms",

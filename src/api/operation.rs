@@ -124,7 +124,7 @@ fn update_gauges(state: &ApiState) {
         for view in table.tasks().values() {
             let labels = TaskLabels { table: name.clone(), partition: view.partition };
             let lag = if view.role == Role::Active { &metrics.lag } else { &metrics.standby_lag };
-            lag.get_or_create(&labels).set(view.lag().values().sum());
+            lag.get_or_create(&labels).set(view.unread());
             if let Some(store) = view.store() {
                 metrics.store_bytes.get_or_create(&labels).set(signed(store.bytes()));
                 metrics.compaction_debt.get_or_create(&labels).set(signed(store.compaction_debt()));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::freshness::{lag_events, lag_ms};
+use super::freshness::lag_ms;
 use crate::broker::Offset;
 use crate::task::{Phase, Role, TaskView};
 
@@ -95,7 +95,7 @@ impl Coverage {
             role: role_of(views).into(),
             caught_up: views.iter().all(|v| *v.phase() == Phase::Running && !v.changes_hands()),
             position: Positions::default(),
-            lag: views.iter().map(|v| lag_events(v)).sum(),
+            lag: views.iter().map(|v| v.unread()).sum(),
             lag_ms: views.iter().map(|v| lag_ms(v, now)).max().unwrap_or(0),
         }
     }

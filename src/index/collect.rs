@@ -15,10 +15,10 @@ use tantivy::{DocId, Score, SegmentReader};
 use super::after::After;
 use super::equals::{self, KnownRuns, Scores};
 use super::gather::{Run, merged};
+use super::masked::Masked;
 use super::order::{Ordering, Sort, SortBy};
 use super::place::{Place, Rank, below_rounded, oriented, rounded, score_bits};
 use super::schema::{KEY, PARTITION};
-use super::shown::Shown;
 use super::stop::{LOOK_EVERY, Stop};
 use crate::record::FieldType;
 
@@ -54,7 +54,7 @@ pub(super) struct Top<'a> {
     /// The runs of segments.
     pub(super) runs: KnownRuns,
     /// The segments that are searched.
-    pub(super) segments: &'a [Shown],
+    pub(super) segments: &'a [Masked],
     pub(super) stop: Stop,
 }
 
@@ -170,7 +170,7 @@ enum Source {
 }
 
 impl Source {
-    fn open(segment: &Shown, by: &SortBy) -> tantivy::Result<Self> {
+    fn open(segment: &Masked, by: &SortBy) -> tantivy::Result<Self> {
         let SortBy::Column(name, kind) = by else { return Ok(Source::Score) };
         let number = match kind {
             FieldType::Text | FieldType::Keyword => {

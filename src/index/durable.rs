@@ -48,8 +48,8 @@ enum Order {
     Write(Changes),
     /// Remove the documents of this partition.
     Clear(u32),
-    /// Make the documents of this partition anew from its records.
-    TakeWhole(u32, Arc<dyn Records>),
+    /// Make the documents of these partitions anew from their records.
+    TakeWhole(Vec<(u32, Arc<dyn Records>)>),
     /// Commit with this payload, and hand the segments back.
     Commit(String),
     /// Bring everything to the disk for good, and end.
@@ -120,9 +120,9 @@ impl Durable {
         self.send(Order::Clear(partition))
     }
 
-    /// Makes the documents of a partition anew.
-    pub(super) fn take_whole(&self, partition: u32, records: Arc<dyn Records>) -> Result<()> {
-        self.send(Order::TakeWhole(partition, records))
+    /// Makes the documents of partitions anew. One order for all: each takes its time, and whoever gives orders must not wait for it.
+    pub(super) fn take_whole(&self, partitions: Vec<(u32, Arc<dyn Records>)>) -> Result<()> {
+        if partitions.is_empty() { Ok(()) } else { self.send(Order::TakeWhole(partitions)) }
     }
 
     /// Begins a commit of everything so far.
@@ -197,7 +197,9 @@ impl Worker {
                 Ok(Order::Clear(partition)) => {
                     self.writer.delete_term(self.fields.partition_term(partition));
                 }
-                Ok(Order::TakeWhole(partition, records)) => self.take_whole(partition, &*records)?,
+                Ok(Order::TakeWhole(partitions)) => {
+                    partitions.iter().try_for_each(|(partition, records)| self.take_whole(*partition, &**records))?;
+                }
                 Ok(Order::Commit(payload)) => {
                     let slots = self.commit(&payload)?;
                     let taken = std::mem::take(&mut self.taken);

@@ -32,8 +32,8 @@ use super::queue::{End, Heed, Item, Next, Queue};
 use super::schema::Fields;
 use super::slot::Slot;
 use super::view::{Blank, View};
-use super::whole::{Offered, Wholes};
-use super::{Behind, Covered, IndexBatch, IndexOptions, Observer, document};
+use super::whole::{Offered, Take, Which, Wholes};
+use super::{Covered, IndexBatch, IndexOptions, Observer, document};
 use crate::{Error, Result, clock, fault};
 
 /// More changes than this at a time bypass the live tier: building and merging its segments would cost more than it is worth.
@@ -181,12 +181,12 @@ impl Engine {
                 self.spill()?;
             }
             if self.shared.queue.is_wanted() && self.in_flight.is_none() {
-                self.commit(true)?;
+                self.commit(Which::All)?;
             } else if self.refresh_at().is_some_and(|at| Instant::now() >= at) {
                 self.refresh()?;
             }
             if self.commit_at().is_some_and(|at| Instant::now() >= at) {
-                self.commit(false)?;
+                self.commit(Which::Due)?;
             }
         }
     }
@@ -230,7 +230,7 @@ impl Engine {
             Item::Clear(partition) => self.clear(partition),
             Item::Calm(partitions) => {
                 self.gap = self.options.interval;
-                self.wholes.calm(&partitions);
+                self.wholes.calm(&partitions, Instant::now());
                 Ok(())
             }
         }
@@ -238,13 +238,10 @@ impl Engine {
 
     fn take_batch(&mut self, batch: IndexBatch, size: usize) -> Result<()> {
         self.gap = self.gap_after(&batch);
-        let due = self.due(batch.behind);
-        let oldest = batch.oldest_ms;
-        let batch = match self.wholes.offer(batch, size, due) {
+        let batch = match self.wholes.offer(batch, size, self.gap, Instant::now()) {
             Offered::BringIn(batch) => batch,
             Offered::PassedOver => {
                 self.shared.queue.release(size);
-                self.oldest.extend(oldest);
                 return Ok(());
             }
             Offered::Waits => return Ok(()),
@@ -263,7 +260,7 @@ impl Engine {
         self.moved = true;
         if self.fresh.bytes() + self.held.bytes() > self.options.queue_memory / 2 {
             self.spill()?;
-            self.wholes.choose(&self.covered, self.gap, due);
+            self.wholes.choose(&self.covered, self.gap, Instant::now());
         }
         Ok(())
     }
@@ -276,17 +273,6 @@ impl Engine {
         let lag = batch.oldest_ms.map_or(0, |oldest| clock::now_ms().saturating_sub(oldest));
         let half = Duration::from_millis(u64::try_from(lag / 2).unwrap_or(0));
         half.max(behind.left).clamp(least, most)
-    }
-
-    /// When partitions whose changes are passed over are to be taken: with the next refresh, or a little later where all will be there
-    /// by then.
-    fn due(&self, behind: Option<Behind>) -> Instant {
-        let now = Instant::now();
-        let due = self.committed_at.unwrap_or(now) + self.gap;
-        match behind {
-            Some(behind) if behind.left < self.gap / 2 => due.max(now + behind.left).min(due + self.gap),
-            _ => due,
-        }
     }
 
     fn clear(&mut self, partition: u32) -> Result<()> {
@@ -311,7 +297,7 @@ impl Engine {
     /// Makes visible what was taken, or begins to.
     fn refresh(&mut self) -> Result<()> {
         if self.must_bypass() {
-            return self.commit(false);
+            return self.commit(Which::Due);
         }
         self.refreshed_at = Some(Instant::now());
         let fresh = std::mem::take(&mut self.fresh);
@@ -367,24 +353,25 @@ impl Engine {
         self.unwritten = true;
     }
 
-    /// Begins to take the partitions that are due, or `all` whose changes were passed over.
-    fn take_whole(&mut self, all: bool) -> Result<()> {
-        for whole in self.wholes.begin(all) {
-            tracing::debug!(table = %self.fields.def.name, partition = whole.partition, "the index takes all records of a partition");
-            self.durable.take_whole(whole.partition, whole.records)?;
-            self.covered.insert(whole.partition, whole.covered);
+    /// Begins to take partitions whose changes were passed over.
+    fn take_whole(&mut self, which: Which) -> Result<()> {
+        let mut all = Vec::new();
+        for Take { partition, records, covered, oldest } in self.wholes.begin(which, Instant::now()) {
+            tracing::debug!(table = %self.fields.def.name, partition, "the index takes all records of a partition");
+            self.covered.insert(partition, covered);
+            self.oldest.extend(oldest);
             (self.written, self.hidden) = (true, true);
+            all.push((partition, records));
         }
-        Ok(())
+        self.durable.take_whole(all)
     }
 
-    /// Begins a commit of everything taken, but for changes that were passed over and may wait, unless `all` are wanted. Nothing may
-    /// be in flight.
-    fn commit(&mut self, all: bool) -> Result<()> {
+    /// Begins a commit of everything taken, and of these partitions whose changes were passed over. Nothing may be in flight.
+    fn commit(&mut self, which: Which) -> Result<()> {
         let now = Instant::now();
         self.refreshed_at = Some(now);
         self.spill()?;
-        self.take_whole(all)?;
+        self.take_whole(which)?;
         self.place();
         let oldest = std::mem::take(&mut self.oldest);
         if !self.written {
@@ -452,9 +439,9 @@ impl Engine {
             let done = self.durable.wait()?;
             self.swap(done)?;
         }
-        self.wholes.leave();
+        // What was passed over is left to the next start: taking it may last for seconds.
         self.written |= self.unwritten || self.moved;
-        self.commit(false)?;
+        self.commit(Which::None)?;
         if self.in_flight.is_some() {
             let done = self.durable.wait()?;
             self.swap(done)?;

@@ -312,7 +312,7 @@ mod tests {
         let known = KnownRuns::default();
         let scoring = EnableScoring::enabled_from_statistics_provider(view, view.blank());
         let weight = query.weight(scoring).expect("a weight");
-        let of = |segment: &super::super::shown::Shown| {
+        let of = |segment: &super::super::masked::Masked| {
             let alive = segment.alive_bitset();
             let lives = |doc| alive.is_none_or(|a| a.is_alive(doc));
             let found = match Scores::of(query) {

@@ -10,8 +10,8 @@ use tantivy::schema::{Field, Schema};
 use tantivy::tokenizer::TokenizerManager;
 use tantivy::{Index, TantivyDocument, Term};
 
+use super::masked::Masked;
 use super::probe::segment_of;
-use super::shown::Shown;
 use super::slot::Slot;
 
 /// Segments of one size that are merged into one of the next. Fewer: more merging. More: more segments in each search.
@@ -109,7 +109,7 @@ impl Live {
     }
 
     /// The segments without what is masked by now.
-    pub(super) fn readers(&mut self) -> tantivy::Result<Vec<Shown>> {
+    pub(super) fn readers(&mut self) -> tantivy::Result<Vec<Masked>> {
         self.slots.iter_mut().map(|s| s.slot.reader()).collect()
     }
 }

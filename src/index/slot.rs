@@ -8,7 +8,7 @@ use tantivy::index::{InvertedIndexReader, Segment};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{BitSet, DocSet, SegmentReader, TERMINATED, Term};
 
-use super::shown::{Opened, Shown};
+use super::masked::{Masked, Opened};
 
 /// A segment and its mask. Holding the segment keeps its files.
 pub(super) struct Slot {
@@ -59,12 +59,12 @@ impl Slot {
     }
 
     /// The segment without what is masked by now.
-    pub(super) fn reader(&mut self) -> tantivy::Result<Shown> {
+    pub(super) fn reader(&mut self) -> tantivy::Result<Masked> {
         if self.dirty {
             self.shown = Arc::new(SegmentReader::open_with_custom_alive_set(&self.segment, Some(self.mask()?))?);
             self.dirty = false;
         }
-        Ok(Shown::new(Arc::clone(&self.shown), Arc::clone(&self.opened)))
+        Ok(Masked::new(Arc::clone(&self.shown), Arc::clone(&self.opened)))
     }
 
     /// The segment, to be merged with others.

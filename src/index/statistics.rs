@@ -15,8 +15,8 @@ use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocSet, SegmentReader, TERMINATED, Term};
 
 use super::View;
+use super::masked::Masked;
 use super::schema::PARTITION;
-use super::shown::Shown;
 use crate::Result;
 
 /// Segments whose counts are kept.
@@ -176,7 +176,7 @@ impl Bm25StatisticsProvider for Recorder<'_> {
         let tokens = if field == self.view.fields.terms {
             self.total_num_docs()?
         } else if self.narrowed {
-            let of = |segment: &Shown| self.view.counted().tokens(segment, field, self.of);
+            let of = |segment: &Masked| self.view.counted().tokens(segment, field, self.of);
             self.view.readers().iter().map(of).sum::<tantivy::Result<u64>>()?
         } else {
             self.view.total_num_tokens(field)?
@@ -187,7 +187,7 @@ impl Bm25StatisticsProvider for Recorder<'_> {
 
     fn total_num_docs(&self) -> tantivy::Result<u64> {
         let documents = if self.narrowed {
-            let of = |segment: &Shown| self.view.counted().documents(segment, self.of);
+            let of = |segment: &Masked| self.view.counted().documents(segment, self.of);
             self.view.readers().iter().map(of).sum::<tantivy::Result<u64>>()?
         } else {
             self.view.total_num_docs()?

@@ -14,10 +14,10 @@ use tantivy::{DateTime, Index, IndexReader, ReloadPolicy, Searcher, SegmentReade
 use super::collect::{Matches, Top};
 use super::equals::{KnownRuns, Scores};
 use super::highlight::Highlighter;
+use super::masked::Masked;
 use super::order::Ordering;
 use super::place::Place;
 use super::schema::{Fields, KEY, PARTITION, Target};
-use super::shown::Shown;
 use super::statistics::{Counted, Recorder, Statistics};
 use super::stop::Stop;
 use super::summary::{self, Aggregator, Summary, Summed};
@@ -40,7 +40,7 @@ impl Blank {
 /// One state of the index.
 pub struct View {
     /// Segments on disk and in memory, without what newer ones have superseded.
-    readers: Vec<Shown>,
+    readers: Vec<Masked>,
     blank: Blank,
     /// Positions that it covers, by partition. Every document is of one of these partitions.
     pub covered: Arc<BTreeMap<u32, Covered>>,
@@ -57,7 +57,7 @@ pub type ColumnValues = BTreeMap<String, Vec<Value>>;
 
 impl View {
     pub(super) fn new(
-        readers: Vec<Shown>,
+        readers: Vec<Masked>,
         blank: &Blank,
         covered: &BTreeMap<u32, Covered>,
         fields: &Arc<Fields>,
@@ -80,7 +80,7 @@ impl View {
             false => EnableScoring::disabled_from_searcher(&self.blank.0),
         };
         let weight = query.weight(scoring)?;
-        let in_segment = |(at, reader): (usize, &Shown)| {
+        let in_segment = |(at, reader): (usize, &Masked)| {
             collector.collect_segment(&*weight, u32::try_from(at).unwrap_or(u32::MAX), reader)
         };
         let fruits = self.readers.iter().enumerate().map(in_segment).collect::<tantivy::Result<_>>()?;
@@ -105,7 +105,7 @@ impl View {
         Recorder::record(self, partitions, query)
     }
 
-    pub(super) fn readers(&self) -> &[Shown] {
+    pub(super) fn readers(&self) -> &[Masked] {
         &self.readers
     }
 
@@ -176,7 +176,7 @@ impl View {
 
     /// Whether more than `most` terms of a segment begin so.
     pub fn has_more_terms(&self, prefix: &Term, most: usize) -> Result<bool> {
-        let more = |reader: &Shown| -> tantivy::Result<bool> {
+        let more = |reader: &Masked| -> tantivy::Result<bool> {
             let index = reader.inverted_index(prefix.field())?;
             let start = prefix.serialized_value_bytes();
             let mut terms = index.terms().range().ge(start).into_stream()?;

@@ -26,7 +26,11 @@ pub trait Records: Send + Sync + std::fmt::Debug {
 struct Whole {
     /// Positions of what was passed over.
     covered: Covered,
+    /// Timestamps of what was passed over.
+    oldest: Vec<i64>,
     records: Weak<dyn Records>,
+    /// Since when changes are passed over.
+    since: Instant,
     /// When it is to be taken.
     due: Instant,
 }
@@ -67,11 +71,22 @@ pub(super) struct Take {
     pub(super) records: Arc<dyn Records>,
     /// What its documents cover then, at least.
     pub(super) covered: Covered,
+    /// Timestamps of what they show then for the first time.
+    pub(super) oldest: Vec<i64>,
+}
+
+/// Which of the partitions whose changes were passed over are to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    All,
+    Due,
+    None,
 }
 
 impl Wholes {
-    /// Says what becomes of a batch that takes `size` bytes of the queue, and takes it where it is not to be brought in.
-    pub(super) fn offer(&mut self, mut batch: IndexBatch, size: usize, due: Instant) -> Offered {
+    /// Says what becomes of a batch that takes `size` bytes of the queue, and takes it where it is not to be brought in. `gap` is the
+    /// time that may pass until something new is shown.
+    pub(super) fn offer(&mut self, mut batch: IndexBatch, size: usize, gap: Duration, now: Instant) -> Offered {
         self.learn(&batch);
         self.strip(&mut batch);
         if self.under_way.contains(&batch.partition) {
@@ -81,7 +96,8 @@ impl Wholes {
         let Some(whole) = self.passed_over.get_mut(&batch.partition) else { return Offered::BringIn(batch) };
         whole.covered.changelog = batch.changelog;
         whole.covered.sources.extend(batch.sources);
-        whole.due = due;
+        whole.oldest.extend(batch.oldest_ms);
+        whole.due = due(whole.since, gap, batch.behind, now);
         Offered::PassedOver
     }
 
@@ -105,12 +121,13 @@ impl Wholes {
 
     /// Begins to pass over changes of partitions for which that is less work, where nothing is shown for the time `pause`. What they
     /// cover so far is on its way to the disk.
-    pub(super) fn choose(&mut self, covered: &BTreeMap<u32, Covered>, pause: Duration, due: Instant) {
+    pub(super) fn choose(&mut self, covered: &BTreeMap<u32, Covered>, pause: Duration, now: Instant) {
         for (partition, source) in &self.sources {
             let Some(records) = source.records.upgrade() else { continue };
             if is_less(records.count(), source.behind, pause) && !self.under_way.contains(partition) {
                 let covered = covered.get(partition).cloned().unwrap_or_default();
-                let whole = || Whole { covered, records: Weak::clone(&source.records), due };
+                let records = Weak::clone(&source.records);
+                let whole = || Whole { covered, oldest: Vec::new(), records, since: now, due: now + pause };
                 self.passed_over.entry(*partition).or_insert_with(whole);
             }
         }
@@ -122,24 +139,24 @@ impl Wholes {
     }
 
     /// Nothing more of these partitions waits.
-    pub(super) fn calm(&mut self, partitions: &[u32]) {
+    pub(super) fn calm(&mut self, partitions: &[u32], now: Instant) {
         for partition in partitions {
             self.sources.remove(partition);
             if let Some(whole) = self.passed_over.get_mut(partition) {
-                whole.due = Instant::now();
+                whole.due = now;
             }
         }
     }
 
-    /// The partitions to be taken now: `all`, or those that are due. Who has closed its store is left as it is on disk.
-    pub(super) fn begin(&mut self, all: bool) -> Vec<Take> {
-        let now = Instant::now();
+    /// The partitions to be taken now. Who has closed its store is left as it is on disk.
+    pub(super) fn begin(&mut self, which: Which, now: Instant) -> Vec<Take> {
+        let wanted = |whole: &Whole| which == Which::All || which == Which::Due && whole.due <= now;
         let (taken, later): (BTreeMap<_, _>, _) =
-            std::mem::take(&mut self.passed_over).into_iter().partition(|(_, whole)| all || whole.due <= now);
+            std::mem::take(&mut self.passed_over).into_iter().partition(|(_, whole)| wanted(whole));
         self.passed_over = later;
         let take = |(partition, whole): (u32, Whole)| {
             let records = whole.records.upgrade()?;
-            Some(Take { partition, records, covered: whole.covered })
+            Some(Take { partition, records, covered: whole.covered, oldest: whole.oldest })
         };
         let takes: Vec<Take> = taken.into_iter().filter_map(take).collect();
         self.under_way.extend(takes.iter().map(|take| take.partition));
@@ -153,8 +170,8 @@ impl Wholes {
 
     /// The records were taken, as of these changelog positions: gives back the batches that waited.
     pub(super) fn end(&mut self, taken: BTreeMap<u32, Offset>) -> Vec<(IndexBatch, usize)> {
-        self.under_way.clear();
-        self.ahead.extend(taken);
+        let under_way = std::mem::take(&mut self.under_way);
+        self.ahead.extend(taken.into_iter().filter(|(partition, _)| under_way.contains(partition)));
         std::mem::take(&mut self.waiting)
     }
 
@@ -162,16 +179,22 @@ impl Wholes {
     pub(super) fn forget(&mut self, partition: u32) -> usize {
         self.sources.remove(&partition);
         self.passed_over.remove(&partition);
+        self.under_way.remove(&partition);
         self.ahead.remove(&partition);
         let (gone, waiting): (Vec<_>, _) =
             std::mem::take(&mut self.waiting).into_iter().partition(|(batch, _)| batch.partition == partition);
         self.waiting = waiting;
         gone.into_iter().map(|(_, size)| size).sum()
     }
+}
 
-    /// Leaves what was passed over to the next start.
-    pub(super) fn leave(&mut self) {
-        self.passed_over.clear();
+/// When a partition is to be taken whose changes are passed over since then: when `gap` is over, whatever else is shown meanwhile; a
+/// little later, but by no more than that time again, where everything will be there by then.
+fn due(since: Instant, gap: Duration, behind: Option<Behind>, now: Instant) -> Instant {
+    let due = since + gap;
+    match behind {
+        Some(behind) if behind.left < gap / 2 => due.max(now + behind.left).min(due + gap),
+        _ => due,
     }
 }
 
@@ -220,19 +243,18 @@ mod tests {
     #[test]
     fn changes_are_passed_over_until_their_time_and_those_that_come_meanwhile_wait() {
         let (ten, now) = (Arc::new(Ten), Instant::now());
-        let later = now + Duration::from_secs(3_600);
         let mut wholes = Wholes::default();
-        assert!(matches!(wholes.offer(hurried(0, 3, &ten, 10), 1, later), Offered::BringIn(_)));
-        assert!(matches!(wholes.offer(hurried(1, 3, &ten, 9), 1, later), Offered::BringIn(_)));
-        wholes.choose(&BTreeMap::new(), PAUSE, later);
-        assert!(matches!(wholes.offer(hurried(0, 4, &ten, 10), 1, later), Offered::PassedOver));
-        assert!(matches!(wholes.offer(hurried(1, 4, &ten, 9), 1, later), Offered::BringIn(_)), "too few changes");
-        assert!(wholes.begin(false).is_empty() && !wholes.is_empty(), "it is not time yet");
-        wholes.calm(&[0]);
-        let taken = wholes.begin(false);
+        assert!(matches!(wholes.offer(hurried(0, 3, &ten, 10), 1, PAUSE, now), Offered::BringIn(_)));
+        assert!(matches!(wholes.offer(hurried(1, 3, &ten, 9), 1, PAUSE, now), Offered::BringIn(_)));
+        wholes.choose(&BTreeMap::new(), PAUSE, now);
+        assert!(matches!(wholes.offer(hurried(0, 4, &ten, 10), 1, PAUSE, now), Offered::PassedOver));
+        assert!(matches!(wholes.offer(hurried(1, 4, &ten, 9), 1, PAUSE, now), Offered::BringIn(_)), "too few changes");
+        assert!(wholes.begin(Which::Due, now).is_empty() && !wholes.is_empty(), "it is not time yet");
+        wholes.calm(&[0], now);
+        let taken = wholes.begin(Which::Due, now);
         assert_eq!(taken.iter().map(|t| (t.partition, t.covered.changelog)).collect::<Vec<_>>(), [(0, 4)]);
         for at in [5, 7, 8] {
-            assert!(matches!(wholes.offer(hurried(0, at, &ten, 10), 1, later), Offered::Waits));
+            assert!(matches!(wholes.offer(hurried(0, at, &ten, 10), 1, PAUSE, now), Offered::Waits));
         }
         let at = taken[0].records.all(&mut |_, _| Ok(())).unwrap();
         let waited = wholes.end(BTreeMap::from([(0, at)]));
@@ -244,10 +266,13 @@ mod tests {
         let ten = Arc::new(Ten);
         let change = || super::super::testing::change("a", None, true);
         let mut wholes = Wholes::default();
+        wholes.offer(hurried(0, 3, &ten, 10), 1, PAUSE, Instant::now());
+        wholes.choose(&BTreeMap::new(), PAUSE, Instant::now());
+        assert_eq!(wholes.begin(Which::All, Instant::now()).len(), 1);
         wholes.end(BTreeMap::from([(0, 7)]));
         let mut left = |given: IndexBatch| {
             let given = IndexBatch { changes: vec![change()], ..given };
-            match wholes.offer(given, 1, Instant::now()) {
+            match wholes.offer(given, 1, PAUSE, Instant::now()) {
                 Offered::BringIn(batch) => batch.changes.len(),
                 Offered::PassedOver | Offered::Waits => panic!("nothing was chosen"),
             }
@@ -260,13 +285,37 @@ mod tests {
     }
 
     #[test]
+    fn a_partition_is_taken_in_time_however_long_it_catches_up() {
+        let (since, second) = (Instant::now(), Duration::from_secs(1));
+        let left = |s| Some(Behind { unread: 1, left: second * s });
+        assert_eq!(due(since, 10 * second, None, since + 3 * second), since + 10 * second);
+        assert_eq!(due(since, 10 * second, left(100), since + 3 * second), since + 10 * second);
+        assert_eq!(due(since, 10 * second, left(4), since + 3 * second), since + 10 * second, "long before");
+        assert_eq!(due(since, 10 * second, left(4), since + 9 * second), since + 13 * second, "the end is near");
+        assert_eq!(due(since, 10 * second, left(4), since + 18 * second), since + 20 * second, "and does not come");
+    }
+
+    #[test]
+    fn timestamps_of_what_was_passed_over_come_with_its_records() {
+        let (ten, now) = (Arc::new(Ten), Instant::now());
+        let mut wholes = Wholes::default();
+        wholes.offer(hurried(0, 3, &ten, 10), 1, PAUSE, now);
+        wholes.choose(&BTreeMap::new(), PAUSE, now);
+        for oldest in [5, 6] {
+            wholes.offer(IndexBatch { oldest_ms: Some(oldest), ..hurried(0, oldest, &ten, 10) }, 1, PAUSE, now);
+        }
+        assert!(wholes.begin(Which::None, now + 9 * PAUSE).is_empty());
+        assert_eq!(wholes.begin(Which::Due, now + PAUSE)[0].oldest, [5, 6]);
+    }
+
+    #[test]
     fn a_partition_whose_store_was_closed_stays_as_it_is_on_disk() {
         let (ten, now) = (Arc::new(Ten), Instant::now());
         let mut wholes = Wholes::default();
-        wholes.offer(hurried(0, 3, &ten, 10), 1, now);
+        wholes.offer(hurried(0, 3, &ten, 10), 1, PAUSE, now);
         wholes.choose(&BTreeMap::new(), PAUSE, now);
         drop(ten);
-        assert!(wholes.begin(true).is_empty());
+        assert!(wholes.begin(Which::All, now).is_empty());
         assert!(wholes.is_empty());
     }
 
@@ -275,14 +324,15 @@ mod tests {
         let (ten, now) = (Arc::new(Ten), Instant::now());
         let mut wholes = Wholes::default();
         for partition in [0, 1] {
-            wholes.offer(hurried(partition, 3, &ten, 10), 1, now);
+            wholes.offer(hurried(partition, 3, &ten, 10), 1, PAUSE, now);
         }
         wholes.choose(&BTreeMap::new(), PAUSE, now);
-        assert_eq!(wholes.begin(true).len(), 2);
+        assert_eq!(wholes.begin(Which::All, now).len(), 2);
         for (partition, size) in [(0, 5), (0, 6), (1, 7)] {
-            assert!(matches!(wholes.offer(hurried(partition, 8, &ten, 10), size, now), Offered::Waits));
+            assert!(matches!(wholes.offer(hurried(partition, 8, &ten, 10), size, PAUSE, now), Offered::Waits));
         }
         assert_eq!(wholes.forget(0), 11);
-        assert_eq!(wholes.end(BTreeMap::new()).len(), 1);
+        assert_eq!(wholes.end(BTreeMap::from([(0, 9), (1, 9)])).len(), 1);
+        assert_eq!(wholes.ahead, BTreeMap::from([(1, 9)]), "what comes to a cleared partition is new");
     }
 }

@@ -212,7 +212,7 @@ impl Tasks {
 
     fn add(&mut self, partition: u32, task: &TaskView) {
         let Some(store) = task.store() else { return };
-        self.progress.insert(partition, (task.progress(), task.lag().values().sum()));
+        self.progress.insert(partition, (task.progress(), task.unread()));
         self.stores.insert(partition, store);
         self.addressed.insert(partition);
     }

@@ -158,7 +158,7 @@ impl Committer {
         self.last_start = Instant::now();
         let seq = batch.seq;
         self.token = Some(batch.token.clone());
-        let catching_up = batch.catching_up;
+        let behind = batch.behind;
         let mut staged = commit::stage(&self.parts.opener.table.def, &self.tasks, batch);
         if staged.is_empty() {
             self.parts.link.set_applied(seq);
@@ -168,7 +168,7 @@ impl Committer {
         match self.parts.protocol.transact(&mut *self.parts.producer, &mut staged) {
             Ok(changelog) => {
                 self.parts.link.commit.beat();
-                let left = self.left(catching_up, staged.events());
+                let left = self.left(behind, staged.events());
                 self.parts.protocol.settle(staged, &changelog, &mut self.tasks, left)?;
                 self.rollbacks = 0;
                 self.parts.link.set_applied(seq);
@@ -178,14 +178,12 @@ impl Committer {
         }
     }
 
-    /// How long reading what waits will take, where more does, after a batch of so many events.
-    fn left(&mut self, catching_up: bool, events: u64) -> Option<Duration> {
-        if !catching_up {
+    /// How long reading what waits will take, where much does, after a batch of so many events.
+    fn left(&mut self, behind: Option<u64>, events: u64) -> Option<Duration> {
+        if behind.is_none() {
             self.pace.rest();
-            return None;
         }
-        let unread = self.tasks.values().map(|task| task.view.unread()).sum();
-        Some(self.pace.left(events, unread, Instant::now()))
+        behind.map(|unread| self.pace.left(events, unread, Instant::now()))
     }
 
     /// Commits the positions of quiet tasks again.
@@ -207,7 +205,7 @@ impl Committer {
             misplaced: Vec::new(),
             bytes: 0,
             oldest_ms: i64::MAX,
-            catching_up: false,
+            behind: None,
         })
     }
 

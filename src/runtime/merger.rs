@@ -79,6 +79,9 @@ pub struct Merger {
     seq: u64,
     epoch: u64,
     full_polls: u32,
+    /// Events that can be read and are not, when the lag was last looked at. What waits for a schema is not among them, for it may wait
+    /// for ever.
+    unread: u64,
     /// The last batch said that more waits.
     hurried: bool,
     lag_at: Instant,
@@ -146,6 +149,7 @@ impl Merger {
             seq: 0,
             epoch: 0,
             full_polls: 0,
+            unread: 0,
             hurried: false,
             lag_at: Instant::now(),
             told_wrong_partition: false,
@@ -375,10 +379,10 @@ impl Merger {
         }
     }
 
-    /// Whether so much waits that what is late anyway may be shown a little later. Short polls alone say nothing: on a busy machine the
-    /// consumer does not always have as much at hand as it could.
-    fn is_behind(&self) -> bool {
-        self.full_polls >= BEHIND_AFTER || self.tasks.values().map(|task| task.view.unread()).sum::<u64>() >= FAR
+    /// How much waits to be read, where that is much. Short polls alone say nothing: on a busy machine the consumer does not always have
+    /// as much at hand as it could.
+    fn behind(&self) -> Option<u64> {
+        (self.full_polls >= BEHIND_AFTER || self.unread >= FAR).then_some(self.unread)
     }
 
     fn hand_over(&mut self, inbox: &Inbox) -> Result<()> {
@@ -412,8 +416,8 @@ impl Merger {
         let aside: usize = quarantined.iter().map(|q| q.payload.as_ref().map_or(0, Vec::len)).sum();
         let bytes = bytes + aside as u64;
         self.overlay.stage(self.seq, bytes);
-        let catching_up = self.is_behind();
-        self.hurried |= catching_up;
+        let behind = self.behind();
+        let has_caught_up = std::mem::replace(&mut self.hurried, behind.is_some()) && behind.is_none();
         let (seq, epoch) = (self.seq, self.epoch);
         self.send(ToCommit::Batch(Batch {
             seq,
@@ -424,8 +428,10 @@ impl Merger {
             misplaced,
             bytes,
             oldest_ms,
-            catching_up,
-        }))
+            behind,
+        }))?;
+        // Not every task has something in this batch.
+        if has_caught_up { self.send(ToCommit::Calm) } else { Ok(()) }
     }
 
     /// The breaker has tripped, here or in another worker: reads see why, and nothing is read any more.
@@ -463,14 +469,18 @@ impl Merger {
             return;
         }
         self.lag_at = Instant::now();
+        let mut unread = 0;
         for (partition, task) in &self.tasks {
-            let of = |(source, topic): (usize, &Arc<str>)| {
+            let mut of = |(source, topic): (usize, &Arc<str>)| {
                 let tp = TopicPartition { topic: topic.clone(), partition: *partition };
-                let lag = self.waiting.unread(*partition, source).or_else(|| self.consumer.lag(&tp))?;
+                let held = self.waiting.unread(*partition, source);
+                let lag = held.or_else(|| self.consumer.lag(&tp))?;
+                unread += if held.is_none() { u64::try_from(lag).unwrap_or(0) } else { 0 };
                 Some((topic.clone(), lag))
             };
-            task.view.set_lag(self.topics.iter().enumerate().filter_map(of).collect());
+            task.view.set_lag(self.topics.iter().enumerate().filter_map(&mut of).collect());
         }
+        self.unread = unread;
         self.follow_ends();
     }
 }

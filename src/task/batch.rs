@@ -169,8 +169,8 @@ pub struct Batch {
     pub bytes: u64,
     /// Oldest broker timestamp, milliseconds.
     pub oldest_ms: i64,
-    /// Whether more input waits.
-    pub catching_up: bool,
+    /// Events that wait to be read, where so many do that what is late anyway may be shown a little later.
+    pub behind: Option<u64>,
 }
 
 impl Batch {
@@ -181,7 +181,7 @@ impl Batch {
         self.misplaced.extend(later.misplaced);
         self.bytes += later.bytes;
         self.oldest_ms = self.oldest_ms.min(later.oldest_ms);
-        self.catching_up = later.catching_up;
+        self.behind = later.behind;
         self.token = later.token;
         for (partition, task) in later.tasks {
             self.tasks.entry(partition).or_default().absorb(task);

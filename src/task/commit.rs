@@ -227,7 +227,7 @@ impl Protocol {
                 sources: source_positions(&self.table.def, &task.position),
                 changes: staged.changes.into_iter().filter_map(index_change).collect(),
                 oldest_ms: (oldest_ms != i64::MAX).then_some(oldest_ms),
-                behind: left.map(|left| Behind { unread: task.view.unread(), left }),
+                behind: left.map(|left| Behind { unread: u64::try_from(task.view.unread()).unwrap_or(0), left }),
                 records: Some(records::of_store(&task.store)),
             })?;
             publish(&self.table.def, task, at);

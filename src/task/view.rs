@@ -205,8 +205,8 @@ impl TaskView {
     }
 
     /// How many that are, over all sources.
-    pub fn unread(&self) -> u64 {
-        self.lag.load().values().map(|lag| u64::try_from(*lag).unwrap_or(0)).sum()
+    pub fn unread(&self) -> i64 {
+        self.lag.load().values().sum()
     }
 
     /// Publishes the unread source records.

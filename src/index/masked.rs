@@ -16,7 +16,7 @@ use super::view::strings;
 
 /// A segment under its mask; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Shown {
+pub(super) struct Masked {
     reader: Arc<SegmentReader>,
     opened: Arc<Opened>,
 }
@@ -28,7 +28,7 @@ pub(super) struct Opened {
     numbers: RwLock<HashMap<(String, ColumnType), Option<Column<u64>>>>,
 }
 
-impl Shown {
+impl Masked {
     pub(super) fn new(reader: Arc<SegmentReader>, opened: Arc<Opened>) -> Self {
         Self { reader, opened }
     }
@@ -68,7 +68,7 @@ fn once<K: Hash + Eq + std::borrow::Borrow<Q>, Q: Hash + Eq + ?Sized, V: Clone>(
     Ok(opened)
 }
 
-impl Deref for Shown {
+impl Deref for Masked {
     type Target = SegmentReader;
     fn deref(&self) -> &SegmentReader {
         &self.reader
