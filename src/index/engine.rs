@@ -238,7 +238,7 @@ impl Engine {
 
     fn take_batch(&mut self, batch: IndexBatch, size: usize) -> Result<()> {
         self.gap = self.gap_after(&batch);
-        let batch = match self.wholes.offer(batch, size, self.gap, Instant::now()) {
+        let batch = match self.wholes.offer(batch, size, Instant::now()) {
             Offered::BringIn(batch) => batch,
             Offered::PassedOver => {
                 self.shared.queue.release(size);

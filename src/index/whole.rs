@@ -31,6 +31,9 @@ struct Whole {
     records: Weak<dyn Records>,
     /// Since when changes are passed over.
     since: Instant,
+    /// For how long that was to be, by what was known then: what is known later makes it no shorter, for near the end of a catch-up
+    /// less and less is left.
+    pause: Duration,
     /// When it is to be taken.
     due: Instant,
 }
@@ -84,9 +87,8 @@ pub(super) enum Which {
 }
 
 impl Wholes {
-    /// Says what becomes of a batch that takes `size` bytes of the queue, and takes it where it is not to be brought in. `gap` is the
-    /// time that may pass until something new is shown.
-    pub(super) fn offer(&mut self, mut batch: IndexBatch, size: usize, gap: Duration, now: Instant) -> Offered {
+    /// Says what becomes of a batch that takes `size` bytes of the queue, and takes it where it is not to be brought in.
+    pub(super) fn offer(&mut self, mut batch: IndexBatch, size: usize, now: Instant) -> Offered {
         self.learn(&batch);
         self.strip(&mut batch);
         if self.under_way.contains(&batch.partition) {
@@ -97,7 +99,7 @@ impl Wholes {
         whole.covered.changelog = batch.changelog;
         whole.covered.sources.extend(batch.sources);
         whole.oldest.extend(batch.oldest_ms);
-        whole.due = due(whole.since, gap, batch.behind, now);
+        whole.due = batch.behind.map_or(now, |behind| due(whole.since, whole.pause, behind, now));
         Offered::PassedOver
     }
 
@@ -127,7 +129,7 @@ impl Wholes {
             if is_less(records.count(), source.behind, pause) && !self.under_way.contains(partition) {
                 let covered = covered.get(partition).cloned().unwrap_or_default();
                 let records = Weak::clone(&source.records);
-                let whole = || Whole { covered, oldest: Vec::new(), records, since: now, due: now + pause };
+                let whole = || Whole { covered, oldest: Vec::new(), records, since: now, pause, due: now + pause };
                 self.passed_over.entry(*partition).or_insert_with(whole);
             }
         }
@@ -188,14 +190,11 @@ impl Wholes {
     }
 }
 
-/// When a partition is to be taken whose changes are passed over since then: when `gap` is over, whatever else is shown meanwhile; a
+/// When a partition is to be taken whose changes are passed over since then: when `pause` is over, whatever else is shown meanwhile; a
 /// little later, but by no more than that time again, where everything will be there by then.
-fn due(since: Instant, gap: Duration, behind: Option<Behind>, now: Instant) -> Instant {
-    let due = since + gap;
-    match behind {
-        Some(behind) if behind.left < gap / 2 => due.max(now + behind.left).min(due + gap),
-        _ => due,
-    }
+fn due(since: Instant, pause: Duration, behind: Behind, now: Instant) -> Instant {
+    let due = since + pause;
+    if behind.left < pause / 2 { due.max(now + behind.left).min(due + pause) } else { due }
 }
 
 /// Whether taking so many records once is less work than bringing in what changes until something is shown again.
@@ -244,17 +243,17 @@ mod tests {
     fn changes_are_passed_over_until_their_time_and_those_that_come_meanwhile_wait() {
         let (ten, now) = (Arc::new(Ten), Instant::now());
         let mut wholes = Wholes::default();
-        assert!(matches!(wholes.offer(hurried(0, 3, &ten, 10), 1, PAUSE, now), Offered::BringIn(_)));
-        assert!(matches!(wholes.offer(hurried(1, 3, &ten, 9), 1, PAUSE, now), Offered::BringIn(_)));
+        assert!(matches!(wholes.offer(hurried(0, 3, &ten, 10), 1, now), Offered::BringIn(_)));
+        assert!(matches!(wholes.offer(hurried(1, 3, &ten, 9), 1, now), Offered::BringIn(_)));
         wholes.choose(&BTreeMap::new(), PAUSE, now);
-        assert!(matches!(wholes.offer(hurried(0, 4, &ten, 10), 1, PAUSE, now), Offered::PassedOver));
-        assert!(matches!(wholes.offer(hurried(1, 4, &ten, 9), 1, PAUSE, now), Offered::BringIn(_)), "too few changes");
+        assert!(matches!(wholes.offer(hurried(0, 4, &ten, 10), 1, now), Offered::PassedOver));
+        assert!(matches!(wholes.offer(hurried(1, 4, &ten, 9), 1, now), Offered::BringIn(_)), "too few changes");
         assert!(wholes.begin(Which::Due, now).is_empty() && !wholes.is_empty(), "it is not time yet");
         wholes.calm(&[0], now);
         let taken = wholes.begin(Which::Due, now);
         assert_eq!(taken.iter().map(|t| (t.partition, t.covered.changelog)).collect::<Vec<_>>(), [(0, 4)]);
         for at in [5, 7, 8] {
-            assert!(matches!(wholes.offer(hurried(0, at, &ten, 10), 1, PAUSE, now), Offered::Waits));
+            assert!(matches!(wholes.offer(hurried(0, at, &ten, 10), 1, now), Offered::Waits));
         }
         let at = taken[0].records.all(&mut |_, _| Ok(())).unwrap();
         let waited = wholes.end(BTreeMap::from([(0, at)]));
@@ -266,13 +265,13 @@ mod tests {
         let ten = Arc::new(Ten);
         let change = || super::super::testing::change("a", None, true);
         let mut wholes = Wholes::default();
-        wholes.offer(hurried(0, 3, &ten, 10), 1, PAUSE, Instant::now());
+        wholes.offer(hurried(0, 3, &ten, 10), 1, Instant::now());
         wholes.choose(&BTreeMap::new(), PAUSE, Instant::now());
         assert_eq!(wholes.begin(Which::All, Instant::now()).len(), 1);
         wholes.end(BTreeMap::from([(0, 7)]));
         let mut left = |given: IndexBatch| {
             let given = IndexBatch { changes: vec![change()], ..given };
-            match wholes.offer(given, 1, PAUSE, Instant::now()) {
+            match wholes.offer(given, 1, Instant::now()) {
                 Offered::BringIn(batch) => batch.changes.len(),
                 Offered::PassedOver | Offered::Waits => panic!("nothing was chosen"),
             }
@@ -287,8 +286,7 @@ mod tests {
     #[test]
     fn a_partition_is_taken_in_time_however_long_it_catches_up() {
         let (since, second) = (Instant::now(), Duration::from_secs(1));
-        let left = |s| Some(Behind { unread: 1, left: second * s });
-        assert_eq!(due(since, 10 * second, None, since + 3 * second), since + 10 * second);
+        let left = |s| Behind { unread: 1, left: second * s };
         assert_eq!(due(since, 10 * second, left(100), since + 3 * second), since + 10 * second);
         assert_eq!(due(since, 10 * second, left(4), since + 3 * second), since + 10 * second, "long before");
         assert_eq!(due(since, 10 * second, left(4), since + 9 * second), since + 13 * second, "the end is near");
@@ -296,14 +294,25 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_behind_which_nothing_waits_ends_the_pause() {
+        let (ten, now) = (Arc::new(Ten), Instant::now());
+        let mut wholes = Wholes::default();
+        wholes.offer(hurried(0, 3, &ten, 10), 1, now);
+        wholes.choose(&BTreeMap::new(), PAUSE, now);
+        assert!(matches!(wholes.offer(batch(0, 4, Vec::new()), 1, now), Offered::PassedOver));
+        assert_eq!(wholes.due(), Some(now));
+    }
+
+    #[test]
     fn timestamps_of_what_was_passed_over_come_with_its_records() {
         let (ten, now) = (Arc::new(Ten), Instant::now());
         let mut wholes = Wholes::default();
-        wholes.offer(hurried(0, 3, &ten, 10), 1, PAUSE, now);
+        wholes.offer(hurried(0, 3, &ten, 10), 1, now);
         wholes.choose(&BTreeMap::new(), PAUSE, now);
         for oldest in [5, 6] {
-            wholes.offer(IndexBatch { oldest_ms: Some(oldest), ..hurried(0, oldest, &ten, 10) }, 1, PAUSE, now);
+            wholes.offer(IndexBatch { oldest_ms: Some(oldest), ..hurried(0, oldest, &ten, 10) }, 1, now);
         }
+        assert_eq!(wholes.due(), Some(now + PAUSE));
         assert!(wholes.begin(Which::None, now + 9 * PAUSE).is_empty());
         assert_eq!(wholes.begin(Which::Due, now + PAUSE)[0].oldest, [5, 6]);
     }
@@ -312,7 +321,7 @@ mod tests {
     fn a_partition_whose_store_was_closed_stays_as_it_is_on_disk() {
         let (ten, now) = (Arc::new(Ten), Instant::now());
         let mut wholes = Wholes::default();
-        wholes.offer(hurried(0, 3, &ten, 10), 1, PAUSE, now);
+        wholes.offer(hurried(0, 3, &ten, 10), 1, now);
         wholes.choose(&BTreeMap::new(), PAUSE, now);
         drop(ten);
         assert!(wholes.begin(Which::All, now).is_empty());
@@ -324,12 +333,12 @@ mod tests {
         let (ten, now) = (Arc::new(Ten), Instant::now());
         let mut wholes = Wholes::default();
         for partition in [0, 1] {
-            wholes.offer(hurried(partition, 3, &ten, 10), 1, PAUSE, now);
+            wholes.offer(hurried(partition, 3, &ten, 10), 1, now);
         }
         wholes.choose(&BTreeMap::new(), PAUSE, now);
         assert_eq!(wholes.begin(Which::All, now).len(), 2);
         for (partition, size) in [(0, 5), (0, 6), (1, 7)] {
-            assert!(matches!(wholes.offer(hurried(partition, 8, &ten, 10), size, PAUSE, now), Offered::Waits));
+            assert!(matches!(wholes.offer(hurried(partition, 8, &ten, 10), size, now), Offered::Waits));
         }
         assert_eq!(wholes.forget(0), 11);
         assert_eq!(wholes.end(BTreeMap::from([(0, 9), (1, 9)])).len(), 1);
