@@ -24,6 +24,10 @@ const CHANGELOG: &[u8] = b"changelog";
 const POSITION: &[u8] = b"position";
 const DEFINITION: &[u8] = b"definition";
 
+/// Folder of the database within that of the task, and its name while it is removed.
+const FILES: &str = "db";
+const GONE: &str = "db.gone";
+
 /// One task's RocksDB. Readers and the one writer share it.
 #[derive(Debug)]
 pub struct Store {
@@ -51,17 +55,19 @@ impl Store {
             .into_iter()
             .chain(["default"])
             .map(|name| ColumnFamilyDescriptor::new(name, shared.family()));
-        let db = DB::open_cf_descriptors(&shared.database(), dir.join("db"), families).map_err(|e| opening(dir, e))?;
+        remove(&dir.join(GONE))?;
+        let db = DB::open_cf_descriptors(&shared.database(), dir.join(FILES), families).map_err(|e| opening(dir, e))?;
         Ok(Self { db, dir: dir.to_owned(), retention: OnceLock::new() })
     }
 
-    /// Removes the files of a store that is not open.
+    /// Removes the files of a store that is not open. Whoever is killed meanwhile leaves the store whole, or none.
     pub fn destroy(dir: &Path) -> Result<()> {
-        match std::fs::remove_dir_all(dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::new(Kind::Storage, format!("cannot remove {}", dir.display())).because(e))
-            }
-            _ => Ok(()),
+        let gone = dir.join(GONE);
+        remove(&gone)?;
+        // Files go one by one; half of them would be taken for a damaged store.
+        match std::fs::rename(dir.join(FILES), gone) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(not_removed(dir, e)),
+            _ => remove(dir),
         }
     }
 
@@ -305,6 +311,17 @@ impl Store {
     pub fn dir(&self) -> &Path {
         &self.dir
     }
+}
+
+fn remove(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(not_removed(dir, e)),
+        _ => Ok(()),
+    }
+}
+
+fn not_removed(dir: &Path, e: std::io::Error) -> Error {
+    Error::new(Kind::Storage, format!("cannot remove {}", dir.display())).because(e)
 }
 
 fn opening(dir: &Path, e: rocksdb::Error) -> Error {

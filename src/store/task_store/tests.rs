@@ -256,3 +256,27 @@ fn a_long_backlog_of_entries_goes_in_bounded_steps() {
     }
     assert_eq!(left, [2_000, 1_000, 6], "those of 3,005 to 3,010 are not over");
 }
+
+#[test]
+fn a_store_whose_removal_was_cut_short_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let fill = |changelog| {
+        let store = open(dir.path()).unwrap();
+        store.apply(&put(&[(b"a", Some(b"1"))], changelog)).unwrap();
+    };
+    fill(4);
+    // What a kill leaves behind: some files of the database, under the name that says so.
+    std::fs::rename(dir.path().join(FILES), dir.path().join(GONE)).unwrap();
+    std::fs::remove_file(dir.path().join(GONE).join("CURRENT")).unwrap();
+    let store = open(dir.path()).unwrap();
+    assert_eq!((store.changelog().unwrap(), store.get(b"a").unwrap()), (0, None));
+    assert!(!dir.path().join(GONE).exists());
+    drop(store);
+    // Another kill, and then a removal that comes to its end.
+    std::fs::create_dir_all(dir.path().join(GONE).join("deeper")).unwrap();
+    fill(5);
+    std::fs::create_dir_all(dir.path().join(GONE).join("deeper")).unwrap();
+    Store::destroy(dir.path()).unwrap();
+    assert!(!dir.path().exists());
+    Store::destroy(dir.path()).unwrap();
+}
