@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::ApiState;
 use super::ingest::TopicReaders;
 use super::params::Params;
-use super::pool::Pool;
+use super::pool::{Near, Pool};
 use super::problem::{Problem, Reason};
 use crate::changes::{Room, Tail};
 use crate::query::Table;
@@ -44,6 +44,8 @@ pub(crate) struct Inner {
     pub(crate) started: Instant,
     pub(crate) searches: Pool,
     pub(crate) lookups: Pool,
+    /// Places for lookups where they are asked for.
+    pub(crate) near: Near,
     pub(crate) appends: Pool,
     /// Places for requests to other instances.
     pub(crate) asking: Semaphore,
@@ -78,6 +80,7 @@ impl Context {
             started: Instant::now(),
             searches: Pool::new("search pool", threads, threads * QUEUE_PER_THREAD, wait),
             lookups: Pool::new("lookup pool", threads * LOOKUPS_PER_THREAD, api.max_in_flight, wait),
+            near: Near::new(api),
             appends: Pool::new("append pool", APPENDS, api.max_in_flight, wait),
             asking: Semaphore::new(api.max_in_flight.saturating_mul(ASKED_AT_ONCE).min(Semaphore::MAX_PERMITS)),
             topics: TopicReaders::by_topic(&state.tables),

@@ -21,6 +21,7 @@ mod operation;
 mod params;
 mod peer;
 mod pool;
+pub(crate) use pool::http_threads;
 mod position;
 mod problem;
 #[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]

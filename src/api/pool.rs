@@ -1,9 +1,11 @@
-//! Bounded places for blocking work. Nothing that may wait for a disk or a broker runs on a tokio worker.
+//! Bounded places for blocking work. Nothing that may wait for a broker, or for long, runs on a thread that serves HTTP.
 //!
 //! Pools of their own, so that none starves another: searches (CPU-bound: as many as `api.search_threads`), lookups, appends, and
 //! for streams of changes one that asks the broker where they begin and one that writes their events. Lookups have a pool of their own: a RocksDB read is microseconds from memory but milliseconds from a busy disk,
 //! and a tokio worker that waits so long stalls every connection it serves; in the search pool a point read would queue behind
-//! searches. Handing over costs some 10 µs, so what memory has is looked up without.
+//! searches. Handing over costs some 10 µs, more where processors must be woken. So short searches run where they are asked for, and
+//! lookups of few keys do while another thread of HTTP is left for the rest ([`Near`]); else they try what memory has before they are
+//! handed over.
 //! Threads are tokio's blocking threads; the permits bound how many of them the API can hold.
 
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::problem::{Problem, Reason};
+use crate::config::ApiSettings;
 
 /// A bounded number of jobs at a time, and a bounded queue before them.
 #[derive(Debug)]
@@ -22,6 +25,27 @@ pub(crate) struct Pool {
     queued: AtomicUsize,
     max_queued: usize,
     max_wait: Duration,
+}
+
+/// Threads that serve HTTP: as many as search, and one more than may wait for a disk.
+pub(crate) fn http_threads(api: &ApiSettings) -> usize {
+    api.search_threads.max(2)
+}
+
+/// Places for jobs that run where the request is served and may wait for a disk: one fewer than there are threads of HTTP.
+#[derive(Debug)]
+pub(crate) struct Near(Semaphore);
+
+impl Near {
+    pub(crate) fn new(api: &ApiSettings) -> Self {
+        Self(Semaphore::new(http_threads(api) - 1))
+    }
+
+    /// Runs a job here, if a place is free.
+    pub(crate) fn run<T>(&self, job: impl FnOnce() -> T) -> Option<T> {
+        let _place = self.0.try_acquire().ok()?;
+        Some(job())
+    }
 }
 
 /// Counts a job that waits, for as long as it waits.
@@ -45,10 +69,7 @@ impl Pool {
         &self,
         job: impl FnOnce() -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => self.wait().await?,
-        };
+        let permit = self.permit().await?;
         let span = tracing::Span::current();
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -62,6 +83,19 @@ impl Pool {
                 "report it, with the log",
             ))
         })
+    }
+
+    /// Runs a short job where the request is served. It counts among the jobs of the pool all the same.
+    pub(crate) async fn run_here<T>(&self, job: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
+        let _permit = self.permit().await?;
+        job()
+    }
+
+    async fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
+        match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => Ok(permit),
+            Err(_) => self.wait().await,
+        }
     }
 
     async fn wait(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
@@ -115,6 +149,38 @@ mod tests {
         assert_eq!(second.await.unwrap(), 2);
         first.await.unwrap().unwrap();
         assert_eq!(pool.queued.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_runs_here_takes_a_place_of_the_pool() {
+        let pool = Arc::new(Pool::new("test", 1, 0, Duration::from_secs(30)));
+        let nested = pool.run_here(|| Ok(futures_now(pool.run_here(|| Ok(1))))).await.unwrap();
+        assert_eq!(nested.unwrap_err().body().reason, Reason::TooManyRequests, "the only place was taken");
+        assert_eq!(pool.run_here(|| Ok(2)).await.unwrap(), 2);
+    }
+
+    #[test]
+    fn one_thread_is_left_by_jobs_near_by() {
+        let mut api = super::super::testing::settings().api;
+        for threads in [1, 2, 5] {
+            api.search_threads = threads;
+            let near = Near::new(&api);
+            fn nested(near: &Near) -> usize {
+                near.run(|| 1 + nested(near)).unwrap_or(0)
+            }
+            assert_eq!(nested(&near), http_threads(&api) - 1);
+            assert_eq!(near.run(|| "again"), Some("again"));
+        }
+    }
+
+    /// What a future is that need not wait.
+    fn futures_now<T>(future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        let mut nobody = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.as_mut().poll(&mut nobody) {
+            std::task::Poll::Ready(output) => output,
+            std::task::Poll::Pending => panic!("it waits"),
+        }
     }
 
     #[tokio::test]

@@ -27,9 +27,9 @@ use crate::record::{Shown, codec};
 use crate::store::Store;
 use crate::task::TaskView;
 
-/// So many keys are looked up where the request is served, as long as memory has them: that takes a microsecond each, and handing
-/// the work to another thread takes more.
-const PEEK_MOST: usize = 4;
+/// So many keys are looked up where the request is served, while a place is free there or memory has them: that takes microseconds each,
+/// and handing the work to another thread takes more.
+const FEW: usize = 4;
 
 /// Parameters of a read by key.
 #[derive(Debug, IntoParams)]
@@ -311,12 +311,14 @@ pub(crate) async fn read_here(
     let needed = || partitions.iter().map(|p| table.task(*p).ok_or_else(|| freshness::no_owner(*p))).collect();
     let views = freshness::admit(&table, &freshness, Stage::Applied, max_lag, needed).await?;
     let coverage = Coverage::applied(ctx.instance(), &views);
-    if keys.len() <= PEEK_MOST
-        && let Some(found) = fetch(&table, &views, &keys, &wanted, &Store::peek)?
-    {
-        return Ok((coverage, found));
-    }
     let get = |store: &Store, keys: &[&[u8]]| store.get_many(keys).map(Some);
+    if keys.len() <= FEW {
+        let here = ctx.near.run(|| fetch(&table, &views, &keys, &wanted, &get));
+        let found = here.unwrap_or_else(|| fetch(&table, &views, &keys, &wanted, &Store::peek))?;
+        if let Some(found) = found {
+            return Ok((coverage, found));
+        }
+    }
     let job = move || fetch(&table, &views, &keys, &wanted, &get);
     let found = ctx.lookups.run(job).await?.unwrap_or_default();
     Ok((coverage, found))

@@ -84,6 +84,10 @@ async fn statistics_here(ctx: &Context, table: &Arc<Table>, request: SearchReque
     ctx.searches.run(move || Ok(here::statistics(&table, &request)?)).await
 }
 
+fn ms_since(moment: Instant) -> f64 {
+    moment.elapsed().as_secs_f64() * 1e3
+}
+
 /// Searches the partitions that the request names, of the tasks of this instance alone.
 pub(crate) async fn search_here(
     ctx: &Context,
@@ -100,15 +104,19 @@ pub(crate) async fn search_here(
     let coverage = Coverage::of(ctx.instance(), &views);
     // Whoever stops waiting drops this future: at a time limit, or when the connection is gone.
     let _waiting = Waiting(request.stop.clone());
+    let started = Instant::now();
+    let short = || Ok(here::search_if_short(table, &request)?.map(|found| (found, ms_since(started))));
+    if here::is_plain(&request)
+        && let Some((answer, took_ms)) = ctx.searches.run_here(short).await?
+    {
+        return Ok(Searched { answer, coverage, took_ms });
+    }
     let searched = Arc::clone(table);
-    let (answer, took_ms) = ctx
-        .searches
-        .run(move || {
-            let started = Instant::now();
-            let found = here::search(&searched, &request)?;
-            Ok((found, started.elapsed().as_secs_f64() * 1e3))
-        })
-        .await?;
+    let long = move || {
+        let started = Instant::now();
+        Ok((here::search(&searched, &request)?, ms_since(started)))
+    };
+    let (answer, took_ms) = ctx.searches.run(long).await?;
     Ok(Searched { answer, coverage, took_ms })
 }
 

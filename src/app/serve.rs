@@ -36,7 +36,7 @@ impl Server {
     /// Serves on `listener`.
     pub(super) fn start(listener: TcpListener, state: ApiState) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
+            .worker_threads(api::http_threads(&state.settings.api))
             .thread_name("http")
             .enable_all()
             .build()

@@ -6,20 +6,23 @@
 use std::cmp::Ordering as Cmp;
 use std::collections::BinaryHeap;
 use std::io;
+use std::sync::Arc;
 
+use smallvec::SmallVec;
 use tantivy::collector::{Collector, SegmentCollector};
-use tantivy::columnar::{Column, ColumnType, StrColumn};
+use tantivy::columnar::{Cardinality, Column, ColumnType, StrColumn};
 use tantivy::query::Weight;
-use tantivy::{DocId, Score, SegmentReader};
+use tantivy::{COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, Score, SegmentReader};
 
 use super::after::After;
 use super::equals::{self, KnownRuns, Scores};
+use super::found::Found;
 use super::gather::{Run, merged};
-use super::masked::Masked;
+use super::masked::{Masked, text};
 use super::order::{Ordering, Sort, SortBy};
 use super::place::{Place, Rank, below_rounded, oriented, rounded, score_bits};
 use super::schema::{KEY, PARTITION};
-use super::stop::{LOOK_EVERY, Stop};
+use super::stop::Stop;
 use crate::record::FieldType;
 
 /// One document that matches.
@@ -119,7 +122,8 @@ impl Top<'_> {
             });
         }
         weight.for_each_no_score(segment, &mut |docs| {
-            docs.iter().filter(|doc| lives(**doc)).for_each(|doc| found.collect(*doc, 0.0));
+            let living: SmallVec<[DocId; BLOCK]> = docs.iter().copied().filter(|doc| lives(*doc)).collect();
+            found.collect_block(&living);
         })
     }
 
@@ -154,7 +158,7 @@ type Local = (bool, u64);
 /// A document that may be among the first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Entry {
-    ranks: smallvec::SmallVec<[Local; 3]>,
+    ranks: SmallVec<[Local; 3]>,
     /// Ordinal of the key in the segment.
     key: u64,
     doc: DocId,
@@ -193,17 +197,18 @@ impl Source {
         }
     }
 
-    fn rank(&self, doc: DocId, score: Score, Way { descending, missing_first }: Way) -> Local {
+    fn rank(&self, doc: DocId, score: Score, way: Way) -> Local {
         let column = match self {
-            Source::Score => return (missing_first, oriented(score_bits(score), descending)),
-            Source::Missing => return (!missing_first, 0),
+            Source::Score => return way.of(Some(score_bits(score))),
+            Source::Missing => return way.of(None),
             Source::Numbers(column) => column,
             Source::Texts(texts) => texts.ords(),
         };
         let mut values = column.values_for_doc(doc);
-        let Some(first) = values.next() else { return (!missing_first, 0) };
-        let extreme = if descending { values.fold(first, u64::max) } else { values.fold(first, u64::min) };
-        (missing_first, oriented(extreme, descending))
+        let first = values.next();
+        way.of(
+            first.map(|first| if way.descending { values.fold(first, u64::max) } else { values.fold(first, u64::min) })
+        )
     }
 }
 
@@ -214,8 +219,18 @@ pub(super) struct Way {
     pub(super) missing_first: bool,
 }
 
+impl Way {
+    fn of(self, value: Option<u64>) -> Local {
+        match value {
+            Some(value) => (self.missing_first, oriented(value, self.descending)),
+            None => (!self.missing_first, 0),
+        }
+    }
+}
+
 /// Columns of one segment that decide the order, and that tell what a document is.
 pub(super) struct Columns {
+    segment: Masked,
     sources: Vec<(Source, Way)>,
     keys: Option<StrColumn>,
     partitions: Option<Column<u64>>,
@@ -253,7 +268,7 @@ impl Segment {
     fn entry(&self, doc: DocId, score: Score) -> Option<Entry> {
         let mut last = if self.heap.len() < self.limit { None } else { Some(self.heap.peek()?) };
         let mut after = self.columns.after.as_ref();
-        let mut ranks = smallvec::SmallVec::new();
+        let mut ranks = SmallVec::new();
         for (i, (source, way)) in self.columns.sources.iter().enumerate() {
             let rank = source.rank(doc, score, *way);
             if let Some(held) = last {
@@ -279,6 +294,28 @@ impl Segment {
         Some(Entry { ranks, key, doc, score: score.to_bits() })
     }
 
+    /// Takes documents without scores. Where a number of each decides first, these are read together, and whoever is behind the last
+    /// one kept is passed over.
+    pub(super) fn collect_block(&mut self, docs: &[DocId]) {
+        let mut first = [None; BLOCK];
+        let Some((column, way)) = self.columns.first_numbers().filter(|_| docs.len() <= BLOCK) else {
+            return docs.iter().for_each(|doc| self.collect(*doc, 0.0));
+        };
+        column.first_vals(docs, &mut first[..docs.len()]);
+        for (doc, number) in docs.iter().zip(first) {
+            if self.is_behind_last(way.of(number)) {
+                self.total += 1;
+            } else {
+                self.collect(*doc, 0.0);
+            }
+        }
+    }
+
+    fn is_behind_last(&self, first: Local) -> bool {
+        self.heap.len() >= self.limit
+            && self.heap.peek().is_some_and(|last| last.ranks.first().is_some_and(|r| first > *r))
+    }
+
     fn keep(&mut self, doc: DocId, score: Score) {
         if self.is_below_bar(doc, score) {
             return;
@@ -295,7 +332,7 @@ impl Segment {
     }
 
     /// Scores at or below this cannot come in any more. Equal scores still can: the key decides between them.
-    fn threshold(&self) -> Score {
+    pub(super) fn threshold(&self) -> Score {
         match self.heap.peek() {
             Some(last) if self.heap.len() >= self.limit => below_rounded(Score::from_bits(last.score)),
             _ => Score::MIN,
@@ -304,6 +341,16 @@ impl Segment {
 }
 
 impl Columns {
+    /// Numbers, at most one of each document, that decide before anything else.
+    fn first_numbers(&self) -> Option<(&Column<u64>, Way)> {
+        match self.sources.first()? {
+            (Source::Numbers(column), way) if column.get_cardinality() != Cardinality::Multivalued => {
+                Some((column, *way))
+            }
+            _ => None,
+        }
+    }
+
     fn by_score_alone(&self) -> bool {
         matches!(&*self.sources, [(Source::Score, Way { descending: true, .. })])
     }
@@ -324,7 +371,7 @@ impl Columns {
                     }
                 }
                 Source::Texts(texts) => {
-                    let text = term(texts, oriented(*local, way.descending))?;
+                    let text = text(texts, oriented(*local, way.descending))?;
                     // Columns of texts hold nothing but UTF-8.
                     Rank::text(String::from_utf8_lossy(&text).into_owned(), way.descending)
                 }
@@ -334,8 +381,8 @@ impl Columns {
         entry.ranks.iter().zip(&self.sources).map(rank).collect()
     }
 
-    pub(super) fn key(&self, entry: &Entry) -> io::Result<Vec<u8>> {
-        self.keys.as_ref().map_or(Ok(Vec::new()), |keys| term(keys, entry.key))
+    pub(super) fn key(&self, entry: &Entry) -> io::Result<Arc<[u8]>> {
+        self.keys.as_ref().map_or_else(|| Ok(Arc::default()), |keys| self.segment.key(keys, entry.key))
     }
 
     pub(super) fn partition(&self, entry: &Entry) -> u32 {
@@ -345,12 +392,6 @@ impl Columns {
             .and_then(|p| u32::try_from(p).ok())
             .unwrap_or(u32::MAX)
     }
-}
-
-fn term(texts: &StrColumn, ord: u64) -> io::Result<Vec<u8>> {
-    let mut out = Vec::new();
-    texts.dictionary().ord_to_term(ord, &mut out)?;
-    Ok(out)
 }
 
 impl SegmentCollector for Segment {
@@ -382,7 +423,7 @@ impl Collector for Top<'_> {
         let texts: Vec<Option<&StrColumn>> = sources.iter().map(|(source, _)| source.texts()).collect();
         let after = self.after.as_ref().map(|place| After::find(place, &texts, keys.as_ref())).transpose()?;
         let partitions = segment.numbers(PARTITION, ColumnType::U64)?;
-        let columns = Columns { sources, keys, partitions, scores: self.scores(), after };
+        let columns = Columns { segment: segment.clone(), sources, keys, partitions, scores: self.scores(), after };
         Ok(Segment { columns, limit: self.limit, heap: BinaryHeap::new(), bar: None, total: 0 })
     }
 
@@ -405,61 +446,12 @@ impl Collector for Top<'_> {
         if self.stop.is_raised() {
             return Ok(None);
         }
-        let mut found = Found { top: self, ord, segment, opened: None, total: None, seen: 0, stopped: false };
+        let mut found = Found::new(self, ord, segment);
         let alive = segment.alive_bitset();
         let lives = |doc| alive.is_none_or(|a| a.is_alive(doc));
         if !self.pick(weight, segment, &lives, &mut found)? {
             self.look(weight, segment, &lives, &mut found)?;
         }
         found.harvest()
-    }
-}
-
-/// What a search finds in one segment. Its columns are opened with the first document: most segments have none of a rare word,
-/// and to open columns takes longer than to find that out.
-struct Found<'a> {
-    top: &'a Top<'a>,
-    ord: u32,
-    segment: &'a SegmentReader,
-    opened: Option<tantivy::Result<Segment>>,
-    /// Number of matches, if they were counted apart.
-    total: Option<u64>,
-    /// Documents seen.
-    seen: u32,
-    /// Whether nobody waits any more: what is left is passed over.
-    stopped: bool,
-}
-
-impl Found<'_> {
-    fn collect(&mut self, doc: DocId, score: Score) {
-        self.seen = self.seen.wrapping_add(1);
-        if self.seen.is_multiple_of(LOOK_EVERY) && self.top.stop.is_raised() {
-            self.stopped = true;
-        }
-        if self.stopped {
-            return;
-        }
-        if let Ok(segment) = self.opened.get_or_insert_with(|| self.top.for_segment(self.ord, self.segment)) {
-            segment.collect(doc, score);
-        }
-    }
-
-    fn threshold(&self) -> Score {
-        match &self.opened {
-            // Nothing more is of use.
-            _ if self.stopped => Score::MAX,
-            None => Score::MIN,
-            Some(Ok(segment)) => segment.threshold(),
-            Some(Err(_)) => Score::MAX,
-        }
-    }
-
-    fn harvest(self) -> tantivy::Result<<Segment as SegmentCollector>::Fruit> {
-        let Some(segment) = self.opened else { return Ok(None) };
-        let mut run = segment?.harvest();
-        if let (Some(run), Some(total)) = (&mut run, self.total) {
-            run.total = total;
-        }
-        Ok(run)
     }
 }

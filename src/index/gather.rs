@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering as Cmp;
 use std::io;
+use std::sync::Arc;
 
 use tantivy::Score;
 
@@ -21,7 +22,7 @@ struct Head {
     run: Run,
     entry: Entry,
     ranks: Vec<Rank>,
-    key: Option<Vec<u8>>,
+    key: Option<Arc<[u8]>>,
 }
 
 impl Head {

@@ -1,18 +1,25 @@
-//! A segment as searches see it, with the columns of it that were opened before.
+//! A segment as searches see it, with the columns of it that were opened before, and keys that were read.
 //!
 //! Columns never change, and a segment is searched many times under many masks. To open a column of a million documents is to unpack
-//! what stands at the head of each of its blocks: for a search that finds few documents that takes longer than the search.
+//! what stands at the head of each of its blocks: for a search that finds few documents that takes longer than the search. To read a
+//! key is to walk through a block of them; and since the first keys of a run win among documents that score the same, searches for
+//! different words read the same ones.
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
 use tantivy::SegmentReader;
 use tantivy::columnar::{Column, ColumnType, StrColumn};
 
 use super::view::strings;
+
+/// Keys of a segment that are kept.
+const KEPT: usize = 1_024;
 
 /// A segment under its mask; cheap to clone.
 #[derive(Clone)]
@@ -26,6 +33,8 @@ pub(super) struct Masked {
 pub(super) struct Opened {
     texts: RwLock<HashMap<String, Option<StrColumn>>>,
     numbers: RwLock<HashMap<(String, ColumnType), Option<Column<u64>>>>,
+    /// Keys by their ordinals.
+    keys: RwLock<FxHashMap<u64, Arc<[u8]>>>,
 }
 
 impl Masked {
@@ -51,6 +60,27 @@ impl Masked {
             },
         )
     }
+
+    /// The key that has this ordinal in `keys`, the column of keys.
+    pub(super) fn key(&self, keys: &StrColumn, ord: u64) -> io::Result<Arc<[u8]>> {
+        if let Some(key) = self.opened.keys.read().get(&ord) {
+            return Ok(Arc::clone(key));
+        }
+        let key: Arc<[u8]> = text(keys, ord)?.into();
+        let mut known = self.opened.keys.write();
+        if known.len() >= KEPT {
+            known.clear();
+        }
+        known.insert(ord, Arc::clone(&key));
+        Ok(key)
+    }
+}
+
+/// The text that has this ordinal in a column.
+pub(super) fn text(texts: &StrColumn, ord: u64) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    texts.dictionary().ord_to_term(ord, &mut out)?;
+    Ok(out)
 }
 
 /// What is known of `key`, or is known from now on.

@@ -9,9 +9,11 @@ mod collect;
 mod directory;
 mod document;
 mod durable;
+mod effort;
 mod engine;
 mod equals;
 mod facets;
+mod found;
 mod gather;
 #[cfg(test)]
 mod hammer_tests;

@@ -52,7 +52,8 @@ impl Leaf {
 
     fn ask(&self, partitions: &BTreeSet<u32>, request: &SearchRequest) -> SearchAnswer {
         let fetch = |_: u32, keys: &[&[u8]]| Ok(keys.iter().map(|k| self.stored.get(*k).cloned()).collect());
-        find(&scored(self.index.view(), request), partitions, request, &fetch).expect("an answer")
+        let view = scored(self.index.view(), request);
+        find(&view, partitions, request, read(&view, request).expect("words"), &fetch).expect("an answer")
     }
 }
 

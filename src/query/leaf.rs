@@ -22,22 +22,66 @@ use crate::{Error, Result};
 const EVERYTHING: f32 = 1.0;
 /// Most filters of a search.
 const MOST_FILTERS: usize = 32;
+/// A search whose words have at most so many entries in the index is short: some hundred microseconds.
+const SHORT: u64 = 100_000;
+/// Longest text of a short search, bytes.
+const SHORTEST: usize = 128;
+/// Most hits of a short search.
+const FEW: usize = 100;
 
 /// Searches the tasks that run here. Blocking: runs on the search pool.
 ///
 /// The index says which records match, the stores say what they are now: a hit whose record is gone by the time it is
 /// fetched is left out and not counted.
 pub fn search(table: &Table, request: &SearchRequest) -> Result<SearchAnswer> {
-    let tasks = Tasks::answering(table, request);
-    // After the positions: the view covers at least what they say.
-    let view = scored(table.index.view(), request);
-    let stores = |partition: u32, keys: &[&[u8]]| match tasks.stores.get(&partition) {
-        Some(store) => store.get_many(keys),
-        None => Ok(vec![None; keys.len()]),
-    };
-    let mut answer = find(&view, &tasks.addressed, request, &stores)?;
-    tasks.describe(&view, &mut answer);
-    Ok(answer)
+    Understood::new(table, request)?.answer(request)
+}
+
+/// As [`search`], if the words have few entries in the index.
+pub fn search_if_short(table: &Table, request: &SearchRequest) -> Result<Option<SearchAnswer>> {
+    let understood = Understood::new(table, request)?;
+    match understood.view.is_short(understood.asked.0.query.as_ref(), SHORT)? {
+        true => understood.answer(request).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Whether a request asks for nothing but hits of plain words: these are soon read, and then it is known whether the search is short.
+pub fn is_plain(request: &SearchRequest) -> bool {
+    let is_plain = |c: char| c.is_alphanumeric() || " :._".contains(c);
+    let words =
+        request.q.as_ref().is_some_and(|q| q.len() <= SHORTEST && !q.trim().is_empty() && q.chars().all(is_plain));
+    let alone = request.filter.is_empty() && request.within.is_empty() && request.clause.is_none();
+    let hits_only = request.facets.is_empty() && request.aggs.is_none();
+    words && alone && hits_only && request.limit <= FEW && request.highlight.is_empty() && !request.explain
+}
+
+/// A request over the tasks and the view that answer it.
+struct Understood {
+    tasks: Tasks,
+    view: Arc<View>,
+    asked: Asked,
+}
+
+impl Understood {
+    fn new(table: &Table, request: &SearchRequest) -> Result<Self> {
+        let tasks = Tasks::answering(table, request);
+        // After the positions: the view covers at least what they say.
+        let view = scored(table.index.view(), request);
+        let asked = read(&view, request)?;
+        Ok(Self { tasks, view, asked })
+    }
+
+    fn answer(self, request: &SearchRequest) -> Result<SearchAnswer> {
+        let Self { tasks, view, asked } = self;
+        let stores = |partition: u32, keys: &[&[u8]]| match tasks.stores.get(&partition) {
+            Some(store) => store.get_many(keys),
+            None => Ok(vec![None; keys.len()]),
+        };
+        let mut answer = find(&view, &tasks.addressed, request, asked, &stores)?;
+        tasks.describe(&view, &mut answer);
+        Ok(answer)
+    }
 }
 
 /// What the scores of a search depend on, counted in the tasks that would answer it.
@@ -49,6 +93,14 @@ pub fn statistics(table: &Table, request: &SearchRequest) -> Result<Statistics> 
 fn count(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest) -> Result<Statistics> {
     let parsed = words(view, request, &mut Spent::default())?;
     view.statistics(parsed.query.as_ref(), addressed)
+}
+
+/// What is scored, and what reading it took.
+type Asked = (Parsed, Spent);
+
+fn read(view: &View, request: &SearchRequest) -> Result<Asked> {
+    let mut spent = Spent::default();
+    Ok((words(view, request, &mut spent)?, spent))
 }
 
 /// What is scored: `q`, and the clause.
@@ -76,14 +128,18 @@ fn scored(view: Arc<View>, request: &SearchRequest) -> Arc<View> {
 type Fetch<'a> = &'a dyn Fn(u32, &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>>;
 
 /// Searches a view for records of the partitions addressed.
-fn find(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest, fetch: Fetch<'_>) -> Result<SearchAnswer> {
+fn find(
+    view: &View,
+    addressed: &BTreeSet<u32>,
+    request: &SearchRequest,
+    (parsed, mut spent): Asked,
+    fetch: Fetch<'_>,
+) -> Result<SearchAnswer> {
     let order = order(&view.fields, request)?;
     if let Some(place) = &request.after {
         check(place, &order)?;
     }
     let columns = facets::columns(&view.fields, &request.facets)?;
-    let mut spent = Spent::default();
-    let parsed = words(view, request, &mut spent)?;
     let query = narrowed(view, addressed, parsed.query.box_clone(), (&request.filter, &request.within), &mut spent)?;
     let dress = Dress::new(view, request, parsed.query.as_ref(), &parsed.prefixes, query.as_ref())?;
     let (mut hits, mut after) = (Vec::new(), request.after.clone());
@@ -275,3 +331,7 @@ mod standing_tests;
 #[cfg(test)]
 #[path = "tops_tests.rs"]
 mod tops_tests;
+
+#[cfg(test)]
+#[path = "short_tests.rs"]
+mod short_tests;

@@ -114,7 +114,9 @@ pub(super) fn shop(products: Vec<Product>) -> Shop {
 impl Shop {
     pub(super) fn ask_of(&self, partitions: &[u32], request: &SearchRequest) -> Result<SearchAnswer> {
         let fetch = |_: u32, keys: &[&[u8]]| Ok(keys.iter().map(|k| self.stored.get(*k).cloned()).collect());
-        find(&self.index.view(), &partitions.iter().copied().collect(), request, &fetch)
+        let view = self.index.view();
+        let partitions = partitions.iter().copied().collect();
+        read(&view, request).and_then(|asked| find(&view, &partitions, request, asked, &fetch))
     }
     pub(super) fn ask(&self, request: &SearchRequest) -> Result<SearchAnswer> {
         self.ask_of(&[0, 1, 2], request)

@@ -1,0 +1,31 @@
+//! Which searches run where they are asked for.
+
+use super::super::{FacetRequest, SortKey};
+use super::*;
+
+#[test]
+fn plain_words_are_soon_read() {
+    let asked = |q: &str| SearchRequest { q: Some(q.to_owned()), limit: 10, ..SearchRequest::default() };
+    for q in ["desk", "walnut desk", "title:desk", "größe 4.5", "a_b OR c"] {
+        assert!(is_plain(&asked(q)), "{q}");
+    }
+    let long = "x".repeat(SHORTEST + 1);
+    for q in ["", " ", "desk*", "desk~1", "\"walnut desk\"", "price:[1 TO 2]", "a -b", "(a)", "a^2", &long] {
+        assert!(!is_plain(&asked(q)), "{q}");
+    }
+    let sorted = vec![SortKey { field: "price".to_owned(), descending: false, missing_first: false }];
+    assert!(is_plain(&SearchRequest { sort: sorted, ..asked("desk") }));
+    let facets = vec![FacetRequest { field: "brand".to_owned(), size: 10 }];
+    let more = [
+        SearchRequest { q: None, ..asked("") },
+        SearchRequest { filter: vec!["live:true".to_owned()], ..asked("desk") },
+        SearchRequest { limit: FEW + 1, ..asked("desk") },
+        SearchRequest { facets, ..asked("desk") },
+        SearchRequest { aggs: Some(serde_json::json!({})), ..asked("desk") },
+        SearchRequest { highlight: vec!["title".to_owned()], ..asked("desk") },
+        SearchRequest { explain: true, ..asked("desk") },
+    ];
+    for (n, request) in more.iter().enumerate() {
+        assert!(!is_plain(request), "{n}");
+    }
+}
