@@ -24,7 +24,7 @@ impl SharedMemory {
     /// Sized by the memory plan, for `tasks` stores.
     pub fn new(plan: &MemoryPlan, tasks: usize) -> Result<Self> {
         const MIB: u64 = 1 << 20;
-        let cache = Cache::new_lru_cache(plan.block_cache as usize);
+        let cache = Cache::new_hyper_clock_cache(plan.block_cache as usize, 0);
         let write_buffers =
             WriteBufferManager::new_write_buffer_manager_with_cache(plan.memtables as usize, false, cache.clone());
         let mut env =
@@ -69,7 +69,7 @@ impl SharedMemory {
         o.set_max_write_buffer_number(3);
         o.set_level_compaction_dynamic_level_bytes(true);
         o.set_compression_type(DBCompressionType::Lz4);
-        o.set_bottommost_compression_type(DBCompressionType::Zstd);
+        o.set_bottommost_compression_type(DBCompressionType::Lz4);
         o
     }
 
