@@ -3,9 +3,9 @@
 //! Pools of their own, so that none starves another: searches (CPU-bound: as many as `api.search_threads`), lookups, appends, and
 //! for streams of changes one that asks the broker where they begin and one that writes their events. Lookups have a pool of their own: a RocksDB read is microseconds from memory but milliseconds from a busy disk,
 //! and a tokio worker that waits so long stalls every connection it serves; in the search pool a point read would queue behind
-//! searches. Handing over costs some 10 µs, more where processors must be woken. So short searches run where they are asked for, and
-//! lookups of few keys do while another thread of HTTP is left for the rest ([`Near`]); else they try what memory has before they are
-//! handed over.
+//! searches. Handing over costs some 10 µs, more where processors must be woken. So short searches, and lookups of few keys, run where
+//! they are asked for while one thread of HTTP is left for the rest ([`Near`]); else lookups try what memory has before they are handed
+//! over.
 //! Threads are tokio's blocking threads; the permits bound how many of them the API can hold.
 
 use std::sync::Arc;
@@ -27,12 +27,13 @@ pub(crate) struct Pool {
     max_wait: Duration,
 }
 
-/// Threads that serve HTTP: as many as search, and one more than may wait for a disk.
+/// Threads that serve HTTP: one more than there are places near by.
 pub(crate) fn http_threads(api: &ApiSettings) -> usize {
-    api.search_threads.max(2)
+    api.search_threads.max(1) + 1
 }
 
-/// Places for jobs that run where the request is served and may wait for a disk: one fewer than there are threads of HTTP.
+/// Places for short jobs that run where the request is served: one fewer than there are threads of HTTP, so that one is left to serve the
+/// rest, whatever these jobs wait for.
 #[derive(Debug)]
 pub(crate) struct Near(Semaphore);
 
@@ -83,12 +84,6 @@ impl Pool {
                 "report it, with the log",
             ))
         })
-    }
-
-    /// Runs a short job where the request is served. It counts among the jobs of the pool all the same.
-    pub(crate) async fn run_here<T>(&self, job: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
-        let _permit = self.permit().await?;
-        job()
     }
 
     async fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
@@ -151,14 +146,6 @@ mod tests {
         assert_eq!(pool.queued.load(Ordering::Relaxed), 0);
     }
 
-    #[tokio::test]
-    async fn a_job_that_runs_here_takes_a_place_of_the_pool() {
-        let pool = Arc::new(Pool::new("test", 1, 0, Duration::from_secs(30)));
-        let nested = pool.run_here(|| Ok(futures_now(pool.run_here(|| Ok(1))))).await.unwrap();
-        assert_eq!(nested.unwrap_err().body().reason, Reason::TooManyRequests, "the only place was taken");
-        assert_eq!(pool.run_here(|| Ok(2)).await.unwrap(), 2);
-    }
-
     #[test]
     fn one_thread_is_left_by_jobs_near_by() {
         let mut api = super::super::testing::settings().api;
@@ -170,16 +157,6 @@ mod tests {
             }
             assert_eq!(nested(&near), http_threads(&api) - 1);
             assert_eq!(near.run(|| "again"), Some("again"));
-        }
-    }
-
-    /// What a future is that need not wait.
-    fn futures_now<T>(future: impl Future<Output = T>) -> T {
-        let mut future = std::pin::pin!(future);
-        let mut nobody = std::task::Context::from_waker(std::task::Waker::noop());
-        match future.as_mut().poll(&mut nobody) {
-            std::task::Poll::Ready(output) => output,
-            std::task::Poll::Pending => panic!("it waits"),
         }
     }
 

@@ -105,11 +105,11 @@ pub(crate) async fn search_here(
     // Whoever stops waiting drops this future: at a time limit, or when the connection is gone.
     let _waiting = Waiting(request.stop.clone());
     let started = Instant::now();
-    let short = || Ok(here::search_if_short(table, &request)?.map(|found| (found, ms_since(started))));
     if here::is_plain(&request)
-        && let Some((answer, took_ms)) = ctx.searches.run_here(short).await?
+        && let Some(found) = ctx.near.run(|| here::search_if_short(table, &request))
+        && let Some(answer) = found?
     {
-        return Ok(Searched { answer, coverage, took_ms });
+        return Ok(Searched { answer, coverage, took_ms: ms_since(started) });
     }
     let searched = Arc::clone(table);
     let long = move || {
