@@ -44,7 +44,7 @@ pub(crate) struct Inner {
     pub(crate) started: Instant,
     pub(crate) searches: Pool,
     pub(crate) lookups: Pool,
-    /// Places for lookups where they are asked for.
+    /// Places for short searches and lookups where they are asked for.
     pub(crate) near: Near,
     pub(crate) appends: Pool,
     /// Places for requests to other instances.

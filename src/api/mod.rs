@@ -21,7 +21,6 @@ mod operation;
 mod params;
 mod peer;
 mod pool;
-pub(crate) use pool::http_threads;
 mod position;
 mod problem;
 #[expect(unused_qualifications, reason = "utoipa's macros qualify the parameters they are given")]
@@ -44,6 +43,8 @@ mod testing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub(crate) use pool::http_threads;
 
 use crate::broker::{Appender, Broker};
 use crate::cluster::Cluster;

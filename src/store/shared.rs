@@ -69,7 +69,6 @@ impl SharedMemory {
         o.set_max_write_buffer_number(3);
         o.set_level_compaction_dynamic_level_bytes(true);
         o.set_compression_type(DBCompressionType::Lz4);
-        o.set_bottommost_compression_type(DBCompressionType::Lz4);
         o
     }
 
