@@ -16,6 +16,7 @@ use tantivy::query::{
 };
 use tantivy::{DocId, Score, SegmentReader};
 
+use super::beginning::{Beginning, Living};
 use super::place::{rounded, up_to_rounded};
 use super::schema::KEY;
 use super::stop::{LOOK_EVERY, Stop};
@@ -46,6 +47,7 @@ pub(super) enum Scores {
 impl Scores {
     pub(super) fn of(query: &dyn Query) -> Self {
         let same = query.is::<ConstScoreQuery>()
+            || query.is::<Beginning>()
             || query.is::<ExistsQuery>()
             || query.is::<FuzzyTermQuery>()
             || query.is::<RangeQuery>()
@@ -198,12 +200,14 @@ pub(super) fn firsts(
     }
     let Some(runs) = known.of(segment)? else { return Ok(None) };
     let mut scorer = weight.scorer(segment, 1.0)?;
+    let counted = scorer.downcast_ref::<Living>().map(Living::total);
+    let walks = count && counted.is_none();
     let mut documents = Vec::new();
     let (mut seen, mut total) = (0_u32, 0);
     for (start, end) in runs.bounds(segment.max_doc()) {
         let mut doc = if scorer.doc() < start { scorer.seek(start) } else { scorer.doc() };
         let mut room = limit;
-        while doc < end && (count || room > 0) {
+        while doc < end && (walks || room > 0) {
             if lives(doc) {
                 total += 1;
                 if room > 0 {
@@ -218,7 +222,7 @@ pub(super) fn firsts(
             doc = scorer.advance();
         }
     }
-    Ok(Some(Firsts { documents, score: scorer.score(), total: count.then_some(total) }))
+    Ok(Some(Firsts { documents, score: scorer.score(), total: count.then(|| counted.unwrap_or(total)) }))
 }
 
 /// The `limit` best scores, rounded, and documents that have them; of those that score like the last one, any. The last one comes first.

@@ -4,8 +4,10 @@
 
 mod after;
 mod analysis;
+mod beginning;
 mod changes;
 mod collect;
+mod conjunction;
 mod directory;
 mod document;
 mod durable;
@@ -72,6 +74,8 @@ use queue::{End, Item};
 
 /// The query types that [`crate::query`] builds searches from.
 pub mod syntax {
+    pub use super::beginning::Beginning;
+    pub use super::conjunction::Conjunction;
     pub use tantivy::Term;
     pub use tantivy::query::{
         AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, DisjunctionMaxQuery, EmptyQuery, ExistsQuery,

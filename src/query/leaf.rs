@@ -11,7 +11,7 @@ use super::{
     parse,
 };
 use crate::broker::Offset;
-use crate::index::syntax::{AllQuery, BooleanQuery, ConstScoreQuery, Occur, Query};
+use crate::index::syntax::{AllQuery, BooleanQuery, Conjunction, ConstScoreQuery, Query};
 use crate::index::{Match, Statistics, View};
 use crate::record::{Shown, codec};
 use crate::store::Store;
@@ -188,21 +188,17 @@ pub(super) fn narrowed(
         // In a conjunction the library leaves out what matches everything, and its score.
         return Ok(Box::new(ConstScoreQuery::new(view.of_partitions(addressed), EVERYTHING)));
     }
-    let mut parts = vec![(Occur::Must, q)];
+    let mut parts = Vec::new();
     for (i, filter) in filters.iter().enumerate() {
-        let filter = parse::strict(view, &format!("filter[{i}]"), filter, spent)?;
-        parts.push((Occur::Must, parse::unscored(filter)));
+        parts.push(parse::strict(view, &format!("filter[{i}]"), filter, spent)?);
     }
     for clause in within {
-        parts.push((Occur::Must, parse::unscored(clause::compile(view, clause, spent)?.query)));
+        parts.push(clause::compile(view, clause, spent)?.query);
     }
     if narrowed {
-        parts.push((Occur::Must, parse::unscored(view.of_partitions(addressed))));
+        parts.push(view.of_partitions(addressed));
     }
-    Ok(match parts.len() {
-        1 => parts.pop().map_or_else(|| Box::new(AllQuery) as Box<dyn Query>, |(_, q)| q),
-        _ => Box::new(BooleanQuery::new(parts)),
-    })
+    Ok(if parts.is_empty() { q } else { Box::new(Conjunction::new(q, parts)) })
 }
 
 /// Fetches what the records are now: one request to each store.

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use super::clause;
 use super::parse::{self, Spent};
 use super::terms::has;
-use crate::index::syntax::{BooleanQuery, Occur, Query};
+use crate::index::syntax::{BooleanQuery, Conjunction, Occur, Query};
 use crate::index::{Aggregator, FacetCounts, Fields, Partial, Stop, Summed, View};
 use crate::record::FieldType;
 use crate::{Error, Result};
@@ -110,8 +110,7 @@ fn collect_level(
                 Filter::Text(text) => parse::strict(view, &format!("aggs.{}", filtered.name), text, spent)?,
                 Filter::Clause(clause) => clause::compile(view, clause, spent)?.query,
             };
-            let both = vec![(Occur::Must, query.box_clone()), (Occur::Must, parse::unscored(filter))];
-            let narrowed = Box::new(BooleanQuery::new(both));
+            let narrowed = Box::new(Conjunction::new(query.box_clone(), vec![filter]));
             let (count, _, sub) = collect_level(view, narrowed, &[], &filtered.sub, max_buckets, stop, spent)?;
             Ok(FilteredPartial { count, sub })
         };
