@@ -2,9 +2,13 @@
 //!
 //! The library has automata for this. They are built for each search, and how many documents match is found by walking through them.
 
+use tantivy::postings::TermInfo;
 use tantivy::query::{BitSetDocSet, EnableScoring, Explanation, Query, Scorer, Weight};
 use tantivy::schema::IndexRecordOption;
-use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, DocSet, Score, SegmentReader, TantivyError, Term};
+use tantivy::{
+    BitSet, COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, DocSet, InvertedIndexReader, Score, SegmentReader, TantivyError,
+    Term,
+};
 
 /// Documents with a term of the same field that begins as this one; all score the same.
 #[derive(Clone, Debug)]
@@ -14,6 +18,23 @@ impl Beginning {
     /// What has a term that begins so.
     pub fn new(term: Term) -> Self {
         Self(term)
+    }
+
+    /// Hands over the terms of a segment that begin so, while `f` wants more; whether it wanted all.
+    pub(super) fn terms(
+        &self,
+        segment: &SegmentReader,
+        mut f: impl FnMut(&InvertedIndexReader, &TermInfo) -> tantivy::Result<bool>,
+    ) -> tantivy::Result<bool> {
+        let index = segment.inverted_index(self.0.field())?;
+        let start = self.0.serialized_value_bytes();
+        let mut terms = index.terms().range().ge(start).into_stream()?;
+        while terms.advance() && terms.key().starts_with(start) {
+            if !f(&index, terms.value())? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -25,19 +46,17 @@ impl Query for Beginning {
 
 impl Weight for Beginning {
     fn scorer(&self, segment: &SegmentReader, boost: Score) -> tantivy::Result<Box<dyn Scorer>> {
-        let index = segment.inverted_index(self.0.field())?;
-        let start = self.0.serialized_value_bytes();
-        let mut terms = index.terms().range().ge(start).into_stream()?;
         let mut found = BitSet::with_max_value(segment.max_doc());
-        while terms.advance() && terms.key().starts_with(start) {
-            let mut entries = index.read_block_postings_from_terminfo(terms.value(), IndexRecordOption::Basic)?;
+        self.terms(segment, |index, term| {
+            let mut entries = index.read_block_postings_from_terminfo(term, IndexRecordOption::Basic)?;
             while !entries.docs().is_empty() {
                 for doc in entries.docs() {
                     found.insert(*doc);
                 }
                 entries.advance();
             }
-        }
+            Ok(true)
+        })?;
         if let Some(alive) = segment.alive_bitset() {
             found.intersect_update(alive.bitset());
         }

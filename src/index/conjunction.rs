@@ -5,15 +5,17 @@
 
 use std::fmt;
 
+use tantivy::postings::BlockSegmentPostings;
 use tantivy::query::{
     BooleanQuery, ConstScoreQuery, EnableScoring, Explanation, Occur, Query, Scorer, TermQuery, TermSetQuery, Weight,
     intersect_scorers,
 };
+use tantivy::schema::IndexRecordOption;
 use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, DocSet, Score, SegmentReader, Term};
 
 use super::beginning::Beginning;
 
-/// To look a document up takes as long as to mark so many, about.
+/// To look a document up takes as long as to take so many, about.
 const LOOK_UP: u64 = 8;
 
 /// What is scored, and filters that change no score.
@@ -61,7 +63,11 @@ impl Query for Conjunction {
         if scoring.is_scoring_enabled() || !parts.iter().all(|query| is_soon_begun(*query)) {
             return Ok(by_library);
         }
-        let parts = parts.into_iter().map(|query| query.weight(scoring)).collect::<tantivy::Result<_>>()?;
+        let part = |query: &dyn Query| {
+            let word = query.downcast_ref::<TermQuery>().map(|word| word.term().clone());
+            Ok(Part { word, weight: query.weight(scoring)? })
+        };
+        let parts = parts.into_iter().map(part).collect::<tantivy::Result<_>>()?;
         Ok(Box::new(Unscored { by_library, parts }))
     }
 
@@ -92,56 +98,74 @@ fn is_soon_begun(query: &dyn Query) -> bool {
         || query.downcast_ref::<BooleanQuery>().is_some_and(some)
 }
 
-/// Finds what matches all parts, whatever it scores.
-struct Unscored {
-    by_library: Box<dyn Weight>,
-    parts: Vec<Box<dyn Weight>>,
+/// One of the things that are demanded.
+struct Part {
+    /// If it is a word and no more.
+    word: Option<Term>,
+    weight: Box<dyn Weight>,
 }
 
-impl Weight for Unscored {
-    fn scorer(&self, segment: &SegmentReader, boost: Score) -> tantivy::Result<Box<dyn Scorer>> {
-        self.by_library.scorer(segment, boost)
+impl Part {
+    /// What matches in a segment; `None` where nothing does, if that is soon known.
+    fn open(&self, segment: &SegmentReader) -> tantivy::Result<Option<List<'_>>> {
+        let Some(word) = &self.word else { return Ok(Some(List::Other(self.weight.scorer(segment, 1.0)?))) };
+        let entries = segment.inverted_index(word.field())?.read_block_postings(word, IndexRecordOption::Basic)?;
+        Ok(entries.map(|entries| List::Word(Box::new(entries), self)))
     }
+}
 
-    fn explain(&self, segment: &SegmentReader, doc: DocId) -> tantivy::Result<Explanation> {
-        self.by_library.explain(segment, doc)
-    }
+/// Documents of a segment in ascending order, of which none was taken yet.
+enum List<'a> {
+    /// Those of a word, taken block by block without walking along.
+    Word(Box<BlockSegmentPostings>, &'a Part),
+    Other(Box<dyn Scorer>),
+}
 
-    fn for_each_no_score(&self, segment: &SegmentReader, callback: &mut dyn FnMut(&[DocId])) -> tantivy::Result<()> {
-        let scorers = self.parts.iter().map(|part| part.scorer(segment, 1.0));
-        let mut lists = scorers.collect::<tantivy::Result<Vec<_>>>()?;
-        lists.sort_by_key(|list| list.cost());
-        if !are_similar(&lists) {
-            in_blocks(&mut intersect_scorers(lists, segment.num_docs()), callback);
-            return Ok(());
+impl List<'_> {
+    /// How much it is to take all.
+    fn cost(&self) -> u64 {
+        match self {
+            List::Word(entries, _) => entries.doc_freq().into(),
+            List::Other(scorer) => scorer.cost(),
         }
-        let Some(mut longest) = lists.pop() else { return Ok(()) };
-        let mut lists = lists.into_iter();
-        let Some(mut shortest) = lists.next() else {
-            in_blocks(&mut longest, callback);
-            return Ok(());
-        };
-        let mut common = BitSet::with_max_value(segment.max_doc());
-        in_blocks(&mut shortest, &mut |docs| mark(docs, &mut common));
-        for mut list in lists {
-            let mut left = BitSet::with_max_value(segment.max_doc());
-            of_both(&mut list, &common, &mut |docs| mark(docs, &mut left));
-            common = left;
-        }
-        of_both(&mut longest, &common, callback);
-        Ok(())
     }
-}
 
-/// Whether to mark all documents of all lists, the shortest of which comes first, takes less than to look those of the shortest up.
-fn are_similar(lists: &[Box<dyn Scorer>]) -> bool {
-    let all: u64 = lists.iter().map(|list| list.cost()).sum();
-    lists.first().is_some_and(|shortest| all <= shortest.cost().saturating_mul(LOOK_UP))
-}
+    fn into_scorer(self, segment: &SegmentReader) -> tantivy::Result<Box<dyn Scorer>> {
+        match self {
+            List::Word(_, part) => part.weight.scorer(segment, 1.0),
+            List::Other(scorer) => Ok(scorer),
+        }
+    }
 
-fn mark(docs: &[DocId], into: &mut BitSet) {
-    for doc in docs {
-        into.insert(*doc);
+    /// Hands all over, at most a block at a time.
+    fn in_blocks(self, f: &mut dyn FnMut(&[DocId])) {
+        match self {
+            List::Word(mut entries, _) => {
+                while !entries.docs().is_empty() {
+                    entries.docs().chunks(BLOCK).for_each(&mut *f);
+                    entries.advance();
+                }
+            }
+            List::Other(mut scorer) => in_blocks(scorer.as_mut(), f),
+        }
+    }
+
+    /// Hands over what is also among `others`, in whole blocks but for the last.
+    fn with(self, others: &BitSet, f: &mut dyn FnMut(&[DocId])) {
+        let (mut both, mut found) = ([0; 2 * BLOCK], 0);
+        self.in_blocks(&mut |docs| {
+            for doc in docs {
+                // Every document is written, and stays if it is one: a branch would be guessed wrong too often.
+                both[found] = *doc;
+                found += usize::from(others.contains(*doc));
+            }
+            if found >= BLOCK {
+                f(&both[..BLOCK]);
+                both.copy_within(BLOCK..found, 0);
+                found -= BLOCK;
+            }
+        });
+        f(&both[..found]);
     }
 }
 
@@ -157,22 +181,61 @@ fn in_blocks(list: &mut dyn Scorer, f: &mut dyn FnMut(&[DocId])) {
     }
 }
 
-/// Hands over what is in the list and among `others`, in whole blocks but for the last.
-fn of_both(list: &mut dyn Scorer, others: &BitSet, f: &mut dyn FnMut(&[DocId])) {
-    let (mut both, mut found) = ([0; 2 * BLOCK], 0);
-    in_blocks(list, &mut |docs| {
-        for doc in docs {
-            // Every document is written, and stays if it is one: a branch would be guessed wrong too often.
-            both[found] = *doc;
-            found += usize::from(others.contains(*doc));
+/// Whether to take all documents of all lists, the shortest of which comes first, is less than to look those of the shortest up.
+fn are_similar(lists: &[List<'_>]) -> bool {
+    let all: u64 = lists.iter().map(List::cost).sum();
+    lists.first().is_some_and(|shortest| all <= shortest.cost().saturating_mul(LOOK_UP))
+}
+
+fn mark(docs: &[DocId], into: &mut BitSet) {
+    for doc in docs {
+        into.insert(*doc);
+    }
+}
+
+/// Finds what matches all parts, whatever it scores.
+struct Unscored {
+    by_library: Box<dyn Weight>,
+    parts: Vec<Part>,
+}
+
+impl Weight for Unscored {
+    fn scorer(&self, segment: &SegmentReader, boost: Score) -> tantivy::Result<Box<dyn Scorer>> {
+        self.by_library.scorer(segment, boost)
+    }
+
+    fn explain(&self, segment: &SegmentReader, doc: DocId) -> tantivy::Result<Explanation> {
+        self.by_library.explain(segment, doc)
+    }
+
+    fn for_each_no_score(&self, segment: &SegmentReader, callback: &mut dyn FnMut(&[DocId])) -> tantivy::Result<()> {
+        let mut lists = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            let Some(list) = part.open(segment)? else { return Ok(()) };
+            lists.push(list);
         }
-        if found >= BLOCK {
-            f(&both[..BLOCK]);
-            both.copy_within(BLOCK..found, 0);
-            found -= BLOCK;
+        lists.sort_by_key(List::cost);
+        if !are_similar(&lists) {
+            let scorers = lists.into_iter().map(|list| list.into_scorer(segment)).collect::<tantivy::Result<_>>()?;
+            in_blocks(intersect_scorers(scorers, segment.num_docs()).as_mut(), callback);
+            return Ok(());
         }
-    });
-    f(&both[..found]);
+        let Some(longest) = lists.pop() else { return Ok(()) };
+        let mut lists = lists.into_iter();
+        let Some(shortest) = lists.next() else {
+            longest.in_blocks(callback);
+            return Ok(());
+        };
+        let mut common = BitSet::with_max_value(segment.max_doc());
+        shortest.in_blocks(&mut |docs| mark(docs, &mut common));
+        for list in lists {
+            let mut left = BitSet::with_max_value(segment.max_doc());
+            list.with(&common, &mut |docs| mark(docs, &mut left));
+            common = left;
+        }
+        longest.with(&common, callback);
+        Ok(())
+    }
 }
 
 #[cfg(test)]

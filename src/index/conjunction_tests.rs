@@ -154,18 +154,24 @@ fn lists_of_similar_length_are_marked_and_others_looked_up() {
     let view = index.view();
     let segment = view.readers().first().expect("a segment");
     let similar = |words: &[usize]| {
-        let scorer = |word: &usize| {
+        let part = |word: &usize| {
             let query = parsed(&view, &format!("title:w{word}"));
             let weight = query.weight(EnableScoring::disabled_from_searcher(view.blank())).expect("a weight");
-            weight.scorer(segment, 1.0).expect("a scorer")
+            Part { word: query.downcast_ref::<TermQuery>().map(|word| word.term().clone()), weight }
         };
-        let mut lists: Vec<_> = words.iter().map(scorer).collect();
-        lists.sort_by_key(|list| list.cost());
+        let parts: Vec<_> = words.iter().map(part).collect();
+        let mut lists: Vec<_> = parts.iter().filter_map(|part| part.open(segment).expect("a list")).collect();
+        assert_eq!(lists.len(), words.len(), "{words:?}");
+        lists.sort_by_key(List::cost);
         are_similar(&lists)
     };
     assert!(similar(&[2, 3]) && similar(&[2, 3, 5]));
     assert!(!similar(&[2, 400]) && !similar(&[2, 3, 400]));
-    assert!(!similar(&[2, 9_999]), "of nothing");
+    let none = Part {
+        word: Some(Term::from_field_text(view.fields.of_words()[0].field, "w9999")),
+        weight: Box::new(tantivy::query::EmptyWeight),
+    };
+    assert!(none.open(segment).expect("an answer").is_none(), "nothing is not a list");
     // What is seldom begun soon is left to the library.
     assert!(is_soon_begun(&*parsed(&view, "title:w2 OR title:w3")));
     assert!(!is_soon_begun(&*parsed(&view, "title:\"w2 w3\"")));

@@ -11,6 +11,7 @@ use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::tokenizer::{TextAnalyzer, TokenizerManager};
 use tantivy::{DateTime, Index, IndexReader, ReloadPolicy, Searcher, SegmentReader, TantivyError, Term};
 
+use super::beginning::Beginning;
 use super::collect::{Matches, Top};
 use super::equals::{KnownRuns, Scores};
 use super::highlight::Highlighter;
@@ -176,18 +177,15 @@ impl View {
 
     /// Whether more than `most` terms of a segment begin so.
     pub fn has_more_terms(&self, prefix: &Term, most: usize) -> Result<bool> {
-        let more = |reader: &Masked| -> tantivy::Result<bool> {
-            let index = reader.inverted_index(prefix.field())?;
-            let start = prefix.serialized_value_bytes();
-            let mut terms = index.terms().range().ge(start).into_stream()?;
-            let mut found = 0;
-            while found <= most && terms.advance() && terms.key().starts_with(start) {
-                found += 1;
-            }
-            Ok(found > most)
-        };
+        let beginning = Beginning::new(prefix.clone());
         for reader in &self.readers {
-            if more(reader).map_err(|e| self.failed(e))? {
+            let mut left = most;
+            let mut fits = |_: &_, _: &_| {
+                let fits = left > 0;
+                left = left.saturating_sub(1);
+                Ok(fits)
+            };
+            if !beginning.terms(reader, &mut fits).map_err(|e| self.failed(e))? {
                 return Ok(true);
             }
         }
