@@ -12,9 +12,10 @@ use smallvec::SmallVec;
 use tantivy::collector::{Collector, SegmentCollector};
 use tantivy::columnar::{Cardinality, Column, ColumnType, StrColumn};
 use tantivy::query::Weight;
-use tantivy::{COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, Score, SegmentReader};
+use tantivy::{COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, Score, SegmentReader, Term};
 
 use super::after::After;
+use super::entries;
 use super::equals::{self, KnownRuns, Scores};
 use super::found::Found;
 use super::gather::{Run, merged};
@@ -54,6 +55,8 @@ pub(super) struct Top<'a> {
     pub(super) count: bool,
     /// What is known of the query's scores.
     pub(super) scores: Scores,
+    /// The query, if it is one word.
+    pub(super) word: Option<Term>,
     /// The runs of segments.
     pub(super) runs: KnownRuns,
     /// The segments that are searched.
@@ -110,7 +113,10 @@ impl Top<'_> {
         if self.may_prune() {
             self.prune(weight, segment, lives, found)?;
             if self.count {
-                found.total = Some(weight.count(segment)?.into());
+                found.total = Some(match &self.word {
+                    Some(word) => entries::living(word, segment)?,
+                    None => weight.count(segment)?.into(),
+                });
             }
             return Ok(());
         }

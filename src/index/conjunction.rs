@@ -5,15 +5,14 @@
 
 use std::fmt;
 
-use tantivy::postings::BlockSegmentPostings;
 use tantivy::query::{
     BooleanQuery, ConstScoreQuery, EnableScoring, Explanation, Occur, Query, Scorer, TermQuery, TermSetQuery, Weight,
     intersect_scorers,
 };
-use tantivy::schema::IndexRecordOption;
 use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, DocSet, Score, SegmentReader, Term};
 
 use super::beginning::Beginning;
+use super::entries::Entries;
 
 /// To look a document up takes as long as to take so many, about.
 const LOOK_UP: u64 = 8;
@@ -58,22 +57,18 @@ impl fmt::Debug for Conjunction {
 impl Query for Conjunction {
     fn weight(&self, scoring: EnableScoring<'_>) -> tantivy::Result<Box<dyn Weight>> {
         let by_library = self.as_boolean().weight(scoring)?;
-        let mut parts = Vec::new();
-        self.parts().for_each(|query| demands(query, &mut parts));
-        if scoring.is_scoring_enabled() || !parts.iter().all(|query| is_soon_begun(*query)) {
-            return Ok(by_library);
-        }
-        let part = |query: &dyn Query| {
-            let word = query.downcast_ref::<TermQuery>().map(|word| word.term().clone());
-            Ok(Part { word, weight: query.weight(scoring)? })
-        };
-        let parts = parts.into_iter().map(part).collect::<tantivy::Result<_>>()?;
-        Ok(Box::new(Unscored { by_library, parts }))
+        if scoring.is_scoring_enabled() { Ok(by_library) } else { Unscored::of(self, by_library, scoring) }
     }
 
     fn query_terms<'a>(&'a self, visitor: &mut dyn FnMut(&'a Term, bool)) {
         self.parts().for_each(|query| query.query_terms(visitor));
     }
+}
+
+/// How to find what matches a query, whatever it scores.
+pub(super) fn unscored(query: &dyn Query, scoring: EnableScoring<'_>) -> tantivy::Result<Box<dyn Weight>> {
+    let weight = query.weight(scoring)?;
+    if query.is::<Conjunction>() { Ok(weight) } else { Unscored::of(query, weight, scoring) }
 }
 
 /// What a query demands, each by itself.
@@ -109,15 +104,13 @@ impl Part {
     /// What matches in a segment; `None` where nothing does, if that is soon known.
     fn open(&self, segment: &SegmentReader) -> tantivy::Result<Option<List<'_>>> {
         let Some(word) = &self.word else { return Ok(Some(List::Other(self.weight.scorer(segment, 1.0)?))) };
-        let entries = segment.inverted_index(word.field())?.read_block_postings(word, IndexRecordOption::Basic)?;
-        Ok(entries.map(|entries| List::Word(Box::new(entries), self)))
+        Ok(Entries::of(word, segment)?.map(|entries| List::Word(entries, self)))
     }
 }
 
 /// Documents of a segment in ascending order, of which none was taken yet.
 enum List<'a> {
-    /// Those of a word, taken block by block without walking along.
-    Word(Box<BlockSegmentPostings>, &'a Part),
+    Word(Entries, &'a Part),
     Other(Box<dyn Scorer>),
 }
 
@@ -125,7 +118,7 @@ impl List<'_> {
     /// How much it is to take all.
     fn cost(&self) -> u64 {
         match self {
-            List::Word(entries, _) => entries.doc_freq().into(),
+            List::Word(entries, _) => entries.len().into(),
             List::Other(scorer) => scorer.cost(),
         }
     }
@@ -140,12 +133,7 @@ impl List<'_> {
     /// Hands all over, at most a block at a time.
     fn in_blocks(self, f: &mut dyn FnMut(&[DocId])) {
         match self {
-            List::Word(mut entries, _) => {
-                while !entries.docs().is_empty() {
-                    entries.docs().chunks(BLOCK).for_each(&mut *f);
-                    entries.advance();
-                }
-            }
+            List::Word(entries, _) => entries.in_blocks(f),
             List::Other(mut scorer) => in_blocks(scorer.as_mut(), f),
         }
     }
@@ -197,6 +185,27 @@ fn mark(docs: &[DocId], into: &mut BitSet) {
 struct Unscored {
     by_library: Box<dyn Weight>,
     parts: Vec<Part>,
+}
+
+impl Unscored {
+    /// What the library finds of a query found otherwise, where that is a shorter way.
+    fn of(
+        query: &dyn Query,
+        by_library: Box<dyn Weight>,
+        scoring: EnableScoring<'_>,
+    ) -> tantivy::Result<Box<dyn Weight>> {
+        let mut parts = Vec::new();
+        demands(query, &mut parts);
+        if !parts.iter().all(|query| is_soon_begun(*query)) {
+            return Ok(by_library);
+        }
+        let part = |query: &dyn Query| {
+            let word = query.downcast_ref::<TermQuery>().map(|word| word.term().clone());
+            Ok(Part { word, weight: query.weight(scoring)? })
+        };
+        let parts = parts.into_iter().map(part).collect::<tantivy::Result<_>>()?;
+        Ok(Box::new(Self { by_library, parts }))
+    }
 }
 
 impl Weight for Unscored {

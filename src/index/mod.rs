@@ -13,6 +13,7 @@ mod document;
 mod durable;
 mod effort;
 mod engine;
+mod entries;
 mod equals;
 mod facets;
 mod found;

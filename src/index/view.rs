@@ -13,6 +13,7 @@ use tantivy::{DateTime, Index, IndexReader, ReloadPolicy, Searcher, SegmentReade
 
 use super::beginning::Beginning;
 use super::collect::{Matches, Top};
+use super::conjunction;
 use super::equals::{KnownRuns, Scores};
 use super::highlight::Highlighter;
 use super::masked::Masked;
@@ -76,11 +77,10 @@ impl View {
 
     /// What the collector makes of the documents that match. The statistics of scores are those of all segments together.
     fn collect<C: Collector>(&self, query: &dyn Query, collector: &C) -> tantivy::Result<C::Fruit> {
-        let scoring = match collector.requires_scoring() {
-            true => EnableScoring::enabled_from_statistics_provider(self, &self.blank.0),
-            false => EnableScoring::disabled_from_searcher(&self.blank.0),
+        let weight = match collector.requires_scoring() {
+            true => query.weight(EnableScoring::enabled_from_statistics_provider(self, &self.blank.0))?,
+            false => conjunction::unscored(query, EnableScoring::disabled_from_searcher(&self.blank.0))?,
         };
-        let weight = query.weight(scoring)?;
         let in_segment = |(at, reader): (usize, &Masked)| {
             collector.collect_segment(&*weight, u32::try_from(at).unwrap_or(u32::MAX), reader)
         };
@@ -215,8 +215,9 @@ impl View {
         stop: &Stop,
     ) -> Result<Matches> {
         let (scores, runs) = (Scores::of(query), self.blank.2.clone());
+        let word = query.downcast_ref::<TermQuery>().map(|word| word.term().clone());
         let segments = &self.readers;
-        let top = Top { order, after, limit, count, scores, runs, segments, stop: stop.clone() };
+        let top = Top { order, after, limit, count, scores, word, runs, segments, stop: stop.clone() };
         let found = self.collect(query, &top).map_err(|e| self.failed(e))?;
         self.unless_stopped(stop)?;
         Ok(found)
