@@ -29,7 +29,8 @@ impl MemoryPlan {
         (64 + 48 * tables as u64 + 48 * workers as u64) << 20
     }
 
-    /// Shares `budget` out. Index writers, queues and consumers have floors, the caches take what remains.
+    /// Shares `budget` out, but for an eighth: the program itself, the live tier of the index, and what the allocator keeps are counted
+    /// nowhere. Index writers, queues and consumers have floors, the caches take what remains.
     pub fn share(budget: u64, tables: usize, workers: usize) -> Self {
         const MIB: u64 = 1 << 20;
         let (tables, workers) = (tables.max(1) as u64, workers.max(1) as u64);
@@ -39,7 +40,7 @@ impl MemoryPlan {
         let producer = (budget / 32 / workers).clamp(8 * MIB, 32 * MIB);
         let batches = (budget / 10).clamp(16 * MIB, 128 * MIB);
         let spent = (index_writer + index_queue) * tables + (consumer + producer) * workers + batches;
-        let rest = budget.saturating_sub(spent).max(32 * MIB);
+        let rest = (budget - budget / 8).saturating_sub(spent).max(32 * MIB);
         let record_cache = rest / 3;
         let block_cache = rest - record_cache;
         Self {
@@ -68,5 +69,26 @@ impl MemoryPlan {
             ("consumer", self.consumer),
             ("producer", self.producer),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_leave_an_eighth_of_the_budget() {
+        for (tables, workers) in [(1, 1), (1, 4), (2, 2), (4, 4)] {
+            let least = MemoryPlan::least(tables, workers * tables);
+            for budget in [least, 1 << 30, 4 << 30, 64 << 30].into_iter().filter(|budget| *budget >= least) {
+                let plan = MemoryPlan::share(budget, tables, workers * tables);
+                let tables_take = (plan.index_writer + plan.index_queue) * tables as u64;
+                let workers_take = (plan.consumer + plan.producer) * (workers * tables) as u64;
+                let taken = plan.block_cache + plan.record_cache + plan.batches + tables_take + workers_take;
+                assert!(taken <= budget - budget / 8, "{tables} tables, {workers} workers: {taken} of {budget}");
+                assert!(taken > budget / 2, "{tables} tables, {workers} workers: {taken} of {budget}");
+                assert!(plan.memtables < plan.block_cache, "{plan:?}");
+            }
+        }
     }
 }
