@@ -76,12 +76,17 @@ fn demands<'a>(query: &'a dyn Query, into: &mut Vec<&'a dyn Query>) {
     if let Some(nested) = query.downcast_ref::<Conjunction>() {
         return nested.parts().for_each(|part| demands(part, into));
     }
-    match query.downcast_ref::<BooleanQuery>() {
-        Some(all) if !all.clauses().is_empty() && all.clauses().iter().all(|(occur, _)| *occur == Occur::Must) => {
-            all.clauses().iter().for_each(|(_, part)| demands(part.as_ref(), into));
-        }
-        _ => into.push(query),
+    match query.downcast_ref::<BooleanQuery>().filter(|all| demands_all(all)) {
+        Some(all) => all.clauses().iter().for_each(|(_, part)| demands(part.as_ref(), into)),
+        None => into.push(query),
     }
+}
+
+fn demands_all(query: &BooleanQuery) -> bool {
+    let clauses = query.clauses();
+    // Of none that may match, one that must would be missing.
+    let possible = query.get_minimum_number_should_match() == 0;
+    possible && !clauses.is_empty() && clauses.iter().all(|(occur, _)| *occur == Occur::Must)
 }
 
 /// Whether the first document of the query is found without a long search, which the library would begin where the other lists begin.

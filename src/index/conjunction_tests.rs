@@ -177,3 +177,14 @@ fn lists_of_similar_length_are_marked_and_others_looked_up() {
     assert!(!is_soon_begun(&*parsed(&view, "title:\"w2 w3\"")));
     assert!(!is_soon_begun(&AllQuery));
 }
+
+#[test]
+fn where_one_of_none_must_match_nothing_does() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let index = filled(dir.path());
+    let view = index.view();
+    let words = vec![(Occur::Must, parsed(&view, "title:w2")), (Occur::Must, parsed(&view, "title:w5"))];
+    let one_of_none = BooleanQuery::with_minimum_required_clauses(words, 1);
+    let all = Conjunction::new(Box::new(one_of_none), vec![parsed(&view, "title:w3")]);
+    assert_eq!(keys(&view, &all), (Vec::new(), Some(0)));
+}
