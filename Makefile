@@ -77,11 +77,11 @@ bench-queries:
 
 bench-cluster:
 	@scripts/setup --tests
-	@cargo bench --quiet --bench cluster -- --keld "$$(scripts/dist)" $(ARGS)
+	@scripts/measured cluster $(ARGS)
 
 growth:
 	@scripts/setup --tests
-	@cargo bench --quiet --bench growth -- --keld "$$(scripts/dist)" $(ARGS)
+	@scripts/measured growth $(ARGS)
 
 peer:
 	@scripts/peer $(ARGS)

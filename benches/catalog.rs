@@ -115,7 +115,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "config/catalog.toml")]
     pub(crate) config: PathBuf,
     /// The binary to measure instead of the one just built.
-    #[arg(long, overrides_with = "keld")]
+    #[arg(long)]
     pub(crate) keld: Option<PathBuf>,
     /// Where broker and state go; removed afterwards unless it is given.
     #[arg(long)]

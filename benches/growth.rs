@@ -56,7 +56,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// The binary to measure instead of the one just built.
-    #[arg(long, overrides_with = "keld")]
+    #[arg(long)]
     pub(crate) keld: Option<PathBuf>,
     /// Configuration of the table `things`.
     #[arg(long, default_value = "benches/growth.toml")]

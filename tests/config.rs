@@ -175,6 +175,11 @@ fn settings_that_do_not_fit_each_other_are_refused() {
             "[memory]\nbudget = \"159MiB\"\n[instance]\nworkers = 1",
             "k.toml:3:10: memory.budget: 159.0 MiB is too little for tables (1) and workers (1): at least 160.0 MiB",
         ),
+        (
+            "[memory]\nbudget = \"255MiB\"\n[instance]\nworkers = 2\n[tables.other]\nkey = \"id\"\n\
+             [tables.other.sources.other]\ntopic = \"other\"\n[tables.other.fields]\nname = { type = \"text\" }",
+            "k.toml:3:10: memory.budget: 255.0 MiB is too little for tables (2) and workers (2): at least 256.0 MiB",
+        ),
     ] {
         let found = mistake(&small(lines));
         assert!(found.starts_with(expected), "{found}\n  should start with {expected}");

@@ -87,7 +87,7 @@ impl Parts {
         let settings = Arc::new(settings);
         let lock = DataLock::take(&settings.instance.data_dir, &settings.application)?;
         let (tables, workers) = (settings.tables.len(), settings.instance.workers);
-        let memory = Arc::new(MemoryPlan::share(settings.memory_budget, tables, workers * tables));
+        let memory = Arc::new(MemoryPlan::share(settings.memory_budget, tables, workers));
         let (metrics, health) = (Metrics::new(), Arc::new(Health::default()));
         let broker = connect::connect(&settings, &memory, &health)?;
         let topics = topics::ensure(&settings, &*broker, options.audit)?;

@@ -140,7 +140,7 @@ fn memory(s: &Settings, style: Style) -> String {
     let share = |(name, bytes): (&'static str, u64)| {
         let each = match name {
             "index_writer" | "index_queue" => format!("each of {}", counted(tables, "table")),
-            "consumer" | "producer" => format!("each of {}", counted(workers, "worker")),
+            "consumer" | "producer" => format!("each of {}", counted(tables * workers, "worker")),
             "memtables" => "of block_cache".to_owned(),
             _ => String::new(),
         };

@@ -24,16 +24,18 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// Least budget that works, for this many tables and workers.
+    /// Least budget that works, for so many tables and so many workers of each.
     pub fn least(tables: usize, workers: usize) -> u64 {
-        (64 + 48 * tables as u64 + 48 * workers as u64) << 20
+        let (tables, workers) = (tables as u64, workers as u64);
+        (64 + 48 * tables + workers * (24 * tables).max(48)) << 20
     }
 
     /// Shares `budget` out, but for an eighth: the program itself, the live tier of the index, and what the allocator keeps are counted
-    /// nowhere. Index writers, queues and consumers have floors, the caches take what remains.
+    /// nowhere. `workers` are those of each table. Index writers, queues and consumers have floors, the caches take what remains.
     pub fn share(budget: u64, tables: usize, workers: usize) -> Self {
         const MIB: u64 = 1 << 20;
-        let (tables, workers) = (tables.max(1) as u64, workers.max(1) as u64);
+        let tables = tables.max(1) as u64;
+        let workers = tables * workers.max(1) as u64;
         let index_writer = (budget / 10 / tables).clamp(16 * MIB, 96 * MIB);
         let index_queue = (budget / 8 / tables).clamp(8 * MIB, 128 * MIB);
         let consumer = (budget / 16 / workers).clamp(8 * MIB, 48 * MIB);
@@ -78,10 +80,10 @@ mod tests {
 
     #[test]
     fn the_parts_leave_an_eighth_of_the_budget() {
-        for (tables, workers) in [(1, 1), (1, 4), (2, 2), (4, 4)] {
-            let least = MemoryPlan::least(tables, workers * tables);
+        for (tables, workers) in [(1, 1), (1, 4), (2, 2), (3, 8), (4, 4)] {
+            let least = MemoryPlan::least(tables, workers);
             for budget in [least, 1 << 30, 4 << 30, 64 << 30].into_iter().filter(|budget| *budget >= least) {
-                let plan = MemoryPlan::share(budget, tables, workers * tables);
+                let plan = MemoryPlan::share(budget, tables, workers);
                 let tables_take = (plan.index_writer + plan.index_queue) * tables as u64;
                 let workers_take = (plan.consumer + plan.producer) * (workers * tables) as u64;
                 let taken = plan.block_cache + plan.record_cache + plan.batches + tables_take + workers_take;

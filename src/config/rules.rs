@@ -90,7 +90,7 @@ pub(super) fn index(s: &Section<'_>, i: &IndexSettings) {
 pub(super) fn memory(all: &Section<'_>, s: &Section<'_>, settings: &Settings) {
     let workers = if all.sound(&["instance.workers"]) { settings.instance.workers } else { 1 };
     let tables = settings.tables.len().max(1);
-    let least = super::MemoryPlan::least(tables, workers * tables);
+    let least = super::MemoryPlan::least(tables, workers);
     if s.sound(&["budget"]) && settings.memory_budget < least {
         let found = bytes(settings.memory_budget);
         let what = format!("{found} is too little for tables ({tables}) and workers ({workers})");

@@ -112,11 +112,9 @@ impl Top<'_> {
     ) -> tantivy::Result<()> {
         if self.may_prune() {
             self.prune(weight, segment, lives, found)?;
-            if self.count {
-                found.total = Some(match &self.word {
-                    Some(word) => entries::living(word, segment)?,
-                    None => weight.count(segment)?.into(),
-                });
+            // What is counted is pruned only where it is one word.
+            if let Some(word) = self.word.as_ref().filter(|_| self.count) {
+                found.total = Some(entries::living(word, segment)?);
             }
             return Ok(());
         }

@@ -6,10 +6,10 @@
 use std::fmt;
 
 use tantivy::query::{
-    BooleanQuery, ConstScoreQuery, EnableScoring, Explanation, Occur, Query, Scorer, TermQuery, TermSetQuery, Weight,
-    intersect_scorers,
+    AllQuery, BooleanQuery, ConstScoreQuery, EnableScoring, Explanation, Occur, Query, Scorer, TermQuery, TermSetQuery,
+    Weight, intersect_scorers,
 };
-use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, DocSet, Score, SegmentReader, Term};
+use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, DocSet, Score, SegmentReader, TantivyError, Term};
 
 use super::beginning::Beginning;
 use super::entries::Entries;
@@ -56,8 +56,10 @@ impl fmt::Debug for Conjunction {
 
 impl Query for Conjunction {
     fn weight(&self, scoring: EnableScoring<'_>) -> tantivy::Result<Box<dyn Weight>> {
-        let by_library = self.as_boolean().weight(scoring)?;
-        if scoring.is_scoring_enabled() { Ok(by_library) } else { Unscored::of(self, by_library, scoring) }
+        match scoring.is_scoring_enabled() {
+            true => self.as_boolean().weight(scoring),
+            false => Unscored::of(self, scoring)?.map_or_else(|| self.as_boolean().weight(scoring), Ok),
+        }
     }
 
     fn query_terms<'a>(&'a self, visitor: &mut dyn FnMut(&'a Term, bool)) {
@@ -67,11 +69,17 @@ impl Query for Conjunction {
 
 /// How to find what matches a query, whatever it scores.
 pub(super) fn unscored(query: &dyn Query, scoring: EnableScoring<'_>) -> tantivy::Result<Box<dyn Weight>> {
-    let weight = query.weight(scoring)?;
-    if query.is::<Conjunction>() { Ok(weight) } else { Unscored::of(query, weight, scoring) }
+    Unscored::of(query, scoring)?.map_or_else(|| query.weight(scoring), Ok)
 }
 
-/// What a query demands, each by itself.
+/// What a query demands, each by itself, without what everything does.
+fn demanded(query: &dyn Query) -> Vec<&dyn Query> {
+    let mut all = Vec::new();
+    demands(query, &mut all);
+    let narrow: Vec<_> = all.iter().copied().filter(|part| !part.is::<AllQuery>()).collect();
+    if narrow.is_empty() { all } else { narrow }
+}
+
 fn demands<'a>(query: &'a dyn Query, into: &mut Vec<&'a dyn Query>) {
     if let Some(nested) = query.downcast_ref::<Conjunction>() {
         return nested.parts().for_each(|part| demands(part, into));
@@ -174,10 +182,12 @@ fn in_blocks(list: &mut dyn Scorer, f: &mut dyn FnMut(&[DocId])) {
     }
 }
 
-/// Whether to take all documents of all lists, the shortest of which comes first, is less than to look those of the shortest up.
-fn are_similar(lists: &[List<'_>]) -> bool {
+/// Whether to take all documents of all lists, the shortest of which comes first, and to make the sets of bits for it, is less than to
+/// look those of the shortest up.
+fn are_similar(lists: &[List<'_>], documents: DocId) -> bool {
+    let sets = lists.len().saturating_sub(1) as u64 * u64::from(documents / 64);
     let all: u64 = lists.iter().map(List::cost).sum();
-    lists.first().is_some_and(|shortest| all <= shortest.cost().saturating_mul(LOOK_UP))
+    lists.first().is_some_and(|shortest| all + sets <= shortest.cost().saturating_mul(LOOK_UP))
 }
 
 fn mark(docs: &[DocId], into: &mut BitSet) {
@@ -188,38 +198,36 @@ fn mark(docs: &[DocId], into: &mut BitSet) {
 
 /// Finds what matches all parts, whatever it scores.
 struct Unscored {
-    by_library: Box<dyn Weight>,
     parts: Vec<Part>,
 }
 
 impl Unscored {
-    /// What the library finds of a query found otherwise, where that is a shorter way.
-    fn of(
-        query: &dyn Query,
-        by_library: Box<dyn Weight>,
-        scoring: EnableScoring<'_>,
-    ) -> tantivy::Result<Box<dyn Weight>> {
-        let mut parts = Vec::new();
-        demands(query, &mut parts);
+    /// Finds by lists and sets what `query` demands; `None` where it is better left to the library.
+    fn of(query: &dyn Query, scoring: EnableScoring<'_>) -> tantivy::Result<Option<Box<dyn Weight>>> {
+        let parts = demanded(query);
         if !parts.iter().all(|query| is_soon_begun(*query)) {
-            return Ok(by_library);
+            return Ok(None);
         }
         let part = |query: &dyn Query| {
             let word = query.downcast_ref::<TermQuery>().map(|word| word.term().clone());
             Ok(Part { word, weight: query.weight(scoring)? })
         };
         let parts = parts.into_iter().map(part).collect::<tantivy::Result<_>>()?;
-        Ok(Box::new(Self { by_library, parts }))
+        Ok(Some(Box::new(Self { parts })))
     }
 }
 
 impl Weight for Unscored {
     fn scorer(&self, segment: &SegmentReader, boost: Score) -> tantivy::Result<Box<dyn Scorer>> {
-        self.by_library.scorer(segment, boost)
+        let scorers = self.parts.iter().map(|part| part.weight.scorer(segment, boost));
+        Ok(intersect_scorers(scorers.collect::<tantivy::Result<_>>()?, segment.num_docs()))
     }
 
     fn explain(&self, segment: &SegmentReader, doc: DocId) -> tantivy::Result<Explanation> {
-        self.by_library.explain(segment, doc)
+        match self.scorer(segment, 1.0)?.seek(doc) == doc {
+            true => Ok(Explanation::new("all of it, whatever it scores", 1.0)),
+            false => Err(TantivyError::InvalidArgument(format!("document {doc} does not match"))),
+        }
     }
 
     fn for_each_no_score(&self, segment: &SegmentReader, callback: &mut dyn FnMut(&[DocId])) -> tantivy::Result<()> {
@@ -229,7 +237,7 @@ impl Weight for Unscored {
             lists.push(list);
         }
         lists.sort_by_key(List::cost);
-        if !are_similar(&lists) {
+        if !are_similar(&lists, segment.max_doc()) {
             let scorers = lists.into_iter().map(|list| list.into_scorer(segment)).collect::<tantivy::Result<_>>()?;
             in_blocks(intersect_scorers(scorers, segment.num_docs()).as_mut(), callback);
             return Ok(());

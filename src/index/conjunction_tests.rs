@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tantivy::query::AllQuery;
+use tantivy::TERMINATED;
 
 use super::super::masked::Masked;
 use super::super::testing::{batch, change, def, options, titled};
@@ -12,11 +12,11 @@ use crate::query::parse;
 
 const DOCUMENTS: usize = 6_000;
 
-/// The words of a document: `w2` in every second, `w3` in every third, and so on.
-const WORDS: [usize; 6] = [2, 3, 5, 7, 400, 5_000];
+/// The words of a document: `w2` in every second, `w3` in every third, and so on. Of the first segment alone is the document of `w0`.
+const WORDS: [usize; 7] = [2, 3, 5, 7, 400, 5_000, 0];
 
 fn has(n: usize, word: usize) -> bool {
-    n.is_multiple_of(word)
+    if word == 0 { n == 17 } else { n.is_multiple_of(word) }
 }
 
 fn is_gone(n: usize) -> bool {
@@ -66,6 +66,20 @@ fn found(view: &View, segment: &Masked, query: &dyn Query) -> Vec<DocId> {
     all
 }
 
+/// The same as the library has them.
+fn by_library(view: &View, segment: &Masked, query: &Conjunction) -> Vec<DocId> {
+    let weight = query.as_boolean().weight(EnableScoring::disabled_from_searcher(view.blank())).expect("a weight");
+    let mut scorer = weight.scorer(segment, 1.0).expect("a scorer");
+    let mut all = Vec::new();
+    while scorer.doc() != TERMINATED {
+        all.push(scorer.doc());
+        scorer.advance();
+    }
+    let alive = segment.alive_bitset();
+    all.retain(|doc| alive.is_none_or(|a| a.is_alive(*doc)));
+    all
+}
+
 /// The keys that a search sorted by key finds, and how many it counts.
 fn keys(view: &View, query: &dyn Query) -> (Vec<String>, Option<u64>) {
     let by_key = Ordering(vec![Sort {
@@ -96,7 +110,7 @@ fn finds_what_matches_all_parts() {
             .collect();
         assert_eq!(keys(&view, &all), (expected.clone(), Some(expected.len() as u64)), "{words:?}");
         for segment in view.readers() {
-            assert_eq!(found(&view, segment, &all), found(&view, segment, &all.as_boolean()), "{words:?}");
+            assert_eq!(found(&view, segment, &all), by_library(&view, segment, &all), "{words:?}");
         }
     }
 }
@@ -116,6 +130,7 @@ fn parts_may_be_of_any_kind() {
         let within = Conjunction::new(Box::new(all), vec![parsed(&view, "title:w5")]);
         let expected: Vec<String> =
             (0..DOCUMENTS).filter(living).filter(|n| which(*n) && has(*n, 5)).map(key).collect();
+        assert!(!expected.is_empty(), "{within:?} is to find something");
         assert_eq!(keys(&view, &within).0, expected, "{within:?}");
     };
     expect("title:w2", &["title:w3 OR title:w7"], &|n| has(n, 2) && (has(n, 3) || has(n, 7)));
@@ -126,6 +141,8 @@ fn parts_may_be_of_any_kind() {
     expect("*", &["title:w3"], &|n| has(n, 3));
     expect("*", &["*"], &|_| true);
     expect("title:\"w2 w3\"", &["title:w7"], &|n| has(n, 42));
+    let none = Conjunction::new(parsed(&view, "title:w2"), vec![parsed(&view, "title:w9999")]);
+    assert_eq!(keys(&view, &none), (Vec::new(), Some(0)));
     expect("title:w2", &["_key:[k00100 TO k00200]"], &|n| has(n, 2) && (100..=200).contains(&n));
 }
 
@@ -163,10 +180,11 @@ fn lists_of_similar_length_are_marked_and_others_looked_up() {
         let mut lists: Vec<_> = parts.iter().filter_map(|part| part.open(segment).expect("a list")).collect();
         assert_eq!(lists.len(), words.len(), "{words:?}");
         lists.sort_by_key(List::cost);
-        are_similar(&lists)
+        are_similar(&lists, segment.max_doc())
     };
     assert!(similar(&[2, 3]) && similar(&[2, 3, 5]));
     assert!(!similar(&[2, 400]) && !similar(&[2, 3, 400]));
+    assert!(!similar(&[5_000, 5_000]), "a set of bits for two documents");
     let none = Part {
         word: Some(Term::from_field_text(view.fields.of_words()[0].field, "w9999")),
         weight: Box::new(tantivy::query::EmptyWeight),
@@ -176,6 +194,8 @@ fn lists_of_similar_length_are_marked_and_others_looked_up() {
     assert!(is_soon_begun(&*parsed(&view, "title:w2 OR title:w3")));
     assert!(!is_soon_begun(&*parsed(&view, "title:\"w2 w3\"")));
     assert!(!is_soon_begun(&AllQuery));
+    let filtered = Conjunction::new(Box::new(AllQuery), vec![parsed(&view, "title:w2")]);
+    assert_eq!(demanded(&filtered).len(), 1, "everything demands nothing");
 }
 
 #[test]
@@ -187,4 +207,17 @@ fn where_one_of_none_must_match_nothing_does() {
     let one_of_none = BooleanQuery::with_minimum_required_clauses(words, 1);
     let all = Conjunction::new(Box::new(one_of_none), vec![parsed(&view, "title:w3")]);
     assert_eq!(keys(&view, &all), (Vec::new(), Some(0)));
+}
+
+#[test]
+fn what_begins_so_explains_what_it_finds() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let index = filled(dir.path());
+    let view = index.view();
+    let query = parsed(&view, "title:w4*");
+    assert!(query.is::<Beginning>(), "{query:?}");
+    let explainer = view.explainer(&*query).expect("an explainer");
+    let explains = |n: usize| explainer.explain(key(n).as_bytes()).expect("an answer").is_some();
+    // The last has the word, and is gone.
+    assert_eq!([800, 5_600, 0, 399, 401, 5_999, 400].map(explains), [true, true, true, false, false, false, false]);
 }

@@ -69,12 +69,18 @@ impl SharedMemory {
         let mut o = Options::default();
         o.set_block_based_table_factory(&table);
         o.set_write_buffer_size(self.write_buffer_bytes);
-        // Most keys that are looked up are in no memtable, and a walk through its list waits for memory at every step.
-        o.set_memtable_whole_key_filtering(true);
-        o.set_memtable_prefix_bloom_ratio(MEMTABLE_FILTER);
         o.set_max_write_buffer_number(3);
         o.set_level_compaction_dynamic_level_bytes(true);
         o.set_compression_type(DBCompressionType::Lz4);
+        o
+    }
+
+    /// Options of a column family that keys are looked up in: most are in no memtable, and a walk through its list waits for memory at
+    /// every step.
+    pub(super) fn family_of_lookups(&self) -> Options {
+        let mut o = self.family();
+        o.set_memtable_whole_key_filtering(true);
+        o.set_memtable_prefix_bloom_ratio(MEMTABLE_FILTER);
         o
     }
 

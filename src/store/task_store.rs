@@ -51,10 +51,8 @@ impl Store {
     /// Opens or creates the store of a task. One process at a time: a second one is refused.
     pub fn open(dir: &Path, shared: &SharedMemory) -> Result<Self> {
         layout::prepare(dir)?;
-        let families = [RECORDS, META, EXPIRY]
-            .into_iter()
-            .chain(["default"])
-            .map(|name| ColumnFamilyDescriptor::new(name, shared.family()));
+        let others = [META, EXPIRY, "default"].map(|name| ColumnFamilyDescriptor::new(name, shared.family()));
+        let families = others.into_iter().chain([ColumnFamilyDescriptor::new(RECORDS, shared.family_of_lookups())]);
         remove(&dir.join(GONE))?;
         let db = DB::open_cf_descriptors(&shared.database(), dir.join(FILES), families).map_err(|e| opening(dir, e))?;
         Ok(Self { db, dir: dir.to_owned(), retention: OnceLock::new() })
