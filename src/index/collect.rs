@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use tantivy::collector::{Collector, SegmentCollector};
 use tantivy::columnar::{Cardinality, Column, ColumnType, StrColumn};
 use tantivy::query::Weight;
-use tantivy::{COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, Score, SegmentReader, Term};
+use tantivy::{COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, Score, SegmentReader};
 
 use super::after::After;
 use super::entries;
@@ -55,8 +55,6 @@ pub(super) struct Top<'a> {
     pub(super) count: bool,
     /// What is known of the query's scores.
     pub(super) scores: Scores,
-    /// The query, if it is one word.
-    pub(super) word: Option<Term>,
     /// The runs of segments.
     pub(super) runs: KnownRuns,
     /// The segments that are searched.
@@ -73,7 +71,7 @@ impl Top<'_> {
     /// every match.
     fn may_prune(&self) -> bool {
         let best_first = self.order.0.first().is_some_and(|s| s.by == SortBy::Score && s.descending);
-        (!self.count || self.scores == Scores::OneWord) && self.limit > 0 && best_first
+        (!self.count || matches!(self.scores, Scores::OneWord(_))) && self.limit > 0 && best_first
     }
 
     /// Whether the key decides between documents that score the same, from the first on: then runs help.
@@ -113,7 +111,9 @@ impl Top<'_> {
         if self.may_prune() {
             self.prune(weight, segment, lives, found)?;
             // What is counted is pruned only where it is one word.
-            if let Some(word) = self.word.as_ref().filter(|_| self.count) {
+            if self.count
+                && let Scores::OneWord(word) = &self.scores
+            {
                 found.total = Some(entries::living(word, segment)?);
             }
             return Ok(());
@@ -140,7 +140,7 @@ impl Top<'_> {
         found: &mut Found<'_>,
     ) -> tantivy::Result<()> {
         if self.by_runs()
-            && self.scores == Scores::OneWord
+            && matches!(self.scores, Scores::OneWord(_))
             && let Some(documents) = equals::candidates(weight, segment, &self.runs, self.limit, lives)?
         {
             documents.into_iter().for_each(|(doc, score)| found.collect(doc, score));

@@ -14,7 +14,7 @@ use tantivy::index::SegmentId;
 use tantivy::query::{
     AllQuery, ConstScoreQuery, ExistsQuery, FuzzyTermQuery, Query, RangeQuery, RegexQuery, TermQuery, Weight,
 };
-use tantivy::{DocId, Score, SegmentReader};
+use tantivy::{DocId, Score, SegmentReader, Term};
 
 use super::beginning::{Beginning, Living};
 use super::place::{rounded, up_to_rounded};
@@ -32,10 +32,10 @@ const CHUNK: usize = 1_024;
 const FEW: u32 = 1_000;
 
 /// What can be told of the scores of a query before it is run.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Scores {
     /// One word: many are the same, and the library passes over documents that score less than those that it has.
-    OneWord,
+    OneWord(Term),
     /// All are the same, and how many match is known without looking: all that live.
     Everything,
     /// All are the same.
@@ -55,8 +55,7 @@ impl Scores {
         match same {
             true => Self::Same,
             false if query.is::<AllQuery>() => Self::Everything,
-            false if query.is::<TermQuery>() => Self::OneWord,
-            false => Self::Any,
+            false => query.downcast_ref::<TermQuery>().map_or(Self::Any, |word| Self::OneWord(word.term().clone())),
         }
     }
 }
@@ -320,7 +319,7 @@ mod tests {
             let alive = segment.alive_bitset();
             let lives = |doc| alive.is_none_or(|a| a.is_alive(doc));
             let found = match Scores::of(query) {
-                Scores::OneWord => candidates(&*weight, segment, &known, MANY, &lives).expect("an answer").is_some(),
+                Scores::OneWord(_) => candidates(&*weight, segment, &known, MANY, &lives).expect("an answer").is_some(),
                 _ => {
                     let found = firsts(&*weight, segment, &known, (MANY, true), &lives, &Stop::default());
                     found.expect("an answer").is_some()

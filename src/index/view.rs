@@ -215,9 +215,8 @@ impl View {
         stop: &Stop,
     ) -> Result<Matches> {
         let (scores, runs) = (Scores::of(query), self.blank.2.clone());
-        let word = query.downcast_ref::<TermQuery>().map(|word| word.term().clone());
         let segments = &self.readers;
-        let top = Top { order, after, limit, count, scores, word, runs, segments, stop: stop.clone() };
+        let top = Top { order, after, limit, count, scores, runs, segments, stop: stop.clone() };
         let found = self.collect(query, &top).map_err(|e| self.failed(e))?;
         self.unless_stopped(stop)?;
         Ok(found)
