@@ -53,7 +53,9 @@ impl Changelog<'_> {
         let mut stretch = Stretch { next: plan.from, ..Stretch::default() };
         let (mut quiet, mut told) = (Instant::now(), Instant::now());
         loop {
-            let progress = reader.read(STRETCH, Duration::from_millis(200), &mut |m| {
+            // A stretch is applied as soon as it is full: it always has room for one more here.
+            let room = STRETCH - stretch.records.len();
+            let progress = reader.read(room, Duration::from_millis(200), &mut |m| {
                 stretch.next = m.offset + 1;
                 if m.offset < limit {
                     stretch.push(m.key, m.payload);

@@ -50,10 +50,13 @@ fn abort_at(on: On, point: &str, arrival: u32, workload: &Workload) {
             small_commits(&mut lab);
             arrival + PARTITIONS
         }
-        // Met once for each task, at the end of a catch-up; for a task that was read before the others, not at all: what is left of it
+        // Met once for each task, at the end of a catch-up, where changes do not fit the queue while much is unread: from batches that are
+        // small beside both, and with nothing written between. A task that was read before the others does not meet it: what is left of it
         // is no more than its records.
         TAKEN_WHOLE => {
             lab.sets.push("memory.budget=160MiB".into());
+            lab.sets.push("processing.commit_bytes=512KiB".into());
+            lab.sets.push("index.commit_interval=60s".into());
             if on == On::Kafka {
                 lab.sets.push("broker.client.max.partition.fetch.bytes=65536".into());
             }
