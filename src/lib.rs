@@ -33,6 +33,7 @@ pub mod error;
 pub mod fault;
 pub mod index;
 pub mod metrics;
+pub mod priority;
 pub mod quarantine;
 pub mod query;
 pub mod record;

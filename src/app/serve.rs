@@ -7,6 +7,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, ApiState};
+use crate::priority::Behind;
 use crate::{Error, Kind, Result};
 
 /// How long requests under way may take to end.
@@ -38,6 +39,7 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(api::http_threads(&state.settings.api))
             .thread_name("http")
+            .on_thread_start(|| Behind::Answers.put_this_thread())
             .enable_all()
             .build()
             .map_err(|e| Error::internal("the HTTP runtime does not start").because(e))?;

@@ -21,6 +21,7 @@ use super::slot::Slot;
 use super::whole::Records;
 use super::{IndexChange, IndexOptions, document, open};
 use crate::broker::Offset;
+use crate::priority::Behind;
 use crate::{Error, Kind, Result, fault};
 
 /// From so many keys on one set query deletes them faster than a query each.
@@ -38,9 +39,6 @@ const WORKERS: usize = 2;
 const LOOK_UP_EVERY: u64 = 1_024;
 /// Orders that may wait.
 const ORDERS: usize = 4;
-/// Niceness of the threads that write: about a tenth of the share of others.
-#[cfg(target_os = "linux")]
-const NICE: i32 = 10;
 
 /// What the thread is told to do.
 enum Order {
@@ -86,7 +84,7 @@ impl Durable {
         let (taken, synced_at) = (BTreeMap::new(), Instant::now());
         let worker = Worker { index, writer, fields, options, shared, taken, unsynced: false, synced_at };
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            yield_to_others();
+            Behind::Disk.put_this_thread();
             let _last = Ending(worker.shared.clone());
             // Dropped before: whoever is woken finds that there will be no answer.
             let answer = answer;
@@ -344,26 +342,18 @@ fn use_first_stamp(writer: &IndexWriter, fields: &Fields) {
     writer.delete_term(fields.partition_term(u32::MAX));
 }
 
-/// Calls `make` on a thread that yields to others, so that the threads it starts do as well: the search library starts those
-/// that merge, and the first that build segments, when its writer is made.
+/// Calls `make` on a thread that lets others go first, so that the threads it starts do as well: the search library starts those
+/// that merge, and the first that build segments, when its writer is made. Nobody waits for what goes to the disk: the live tier
+/// shows it, and where it does not, the queue holds those back who are too fast.
 fn behind_others<T: Send>(make: impl FnOnce() -> T + Send) -> Result<T> {
     let made = std::thread::scope(|scope| {
         let made = scope.spawn(|| {
-            yield_to_others();
+            Behind::Disk.put_this_thread();
             make()
         });
         made.join()
     });
     made.map_err(|_| Error::internal("the thread that makes the writer of an index panicked"))
-}
-
-/// Lets other threads go first where the processors are busy. What goes to the disk is not waited for: the live tier shows it,
-/// and where it does not, the queue holds those back who are too fast.
-fn yield_to_others() {
-    #[cfg(target_os = "linux")]
-    if let Err(e) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
-        tracing::debug!(error = %e, "the priority of a thread that writes the index stays as it is");
-    }
 }
 
 fn writer(index: &Index, memory: usize) -> tantivy::Result<IndexWriter> {

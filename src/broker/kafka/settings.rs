@@ -118,9 +118,12 @@ fn owned_consumer(group: &str) -> Vec<(&'static str, String)> {
     .into()
 }
 
+/// A broker answers a fetch when so much is there, or after so long. Without the wait each event that arrives is fetched alone: at 5,000/s
+/// that took the broker a fifth more of a processor, and librdkafka's threads twice as much (measured). It makes a single event up to
+/// 10 ms later, about 5 in the mean.
 const FETCHING: &[(&str, &str)] = &[
-    ("fetch.wait.max.ms", "50"),
-    ("fetch.min.bytes", "1"),
+    ("fetch.wait.max.ms", "10"),
+    ("fetch.min.bytes", "8192"),
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.error.backoff.ms", "50"),
     ("max.partition.fetch.bytes", "1048576"),
