@@ -1,8 +1,9 @@
 //! `make growth`: what an event costs while the state grows.
 //!
 //! For each number of records: events of new keys bring the state there, then `--updates` events change records drawn at random
-//! from all of them. Both are measured from the first event produced to the last one searchable, the producer running beside
-//! Keld, so CPU seconds are what to compare. After it: memory, bytes on disk, what compaction still owes, and the records
+//! from all of them. Rates go from the first event produced to the last one searchable, the producer running beside Keld, so CPU
+//! seconds are what to compare: they go on until merges and compactions have ended as well, for what one stretch leaves behind is
+//! no cost of the next. After it: memory, bytes on disk, what compaction still owes, and the records
 //! themselves, which must be what the last event of each says.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's result is what it prints")]
@@ -39,6 +40,10 @@ const T: u64 = 1_700_000_000_000;
 const STATES: u64 = 100;
 /// Records compared with what is expected of them, at each size.
 const COMPARED: usize = 2_000;
+/// Share of a processor below which Keld has nothing left to do.
+const QUIET: f64 = 0.1;
+/// Seconds one after the other that must be so.
+const QUIET_SECONDS: u32 = 2;
 /// How long a stretch may take.
 const PATIENCE: Duration = Duration::from_secs(7_200);
 
@@ -69,11 +74,13 @@ pub(crate) struct Options {
     bench: bool,
 }
 
-/// A stretch of events, from the first one produced to the last one searchable.
+/// A stretch of events.
 #[derive(Debug)]
 struct Stretch {
     events: u64,
+    /// From the first one produced to the last one searchable.
     wall: Duration,
+    /// CPU seconds from the first one produced until nothing was left to do.
     cpu: f64,
 }
 
@@ -208,7 +215,26 @@ fn stretch(
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    Ok(Stretch { events, wall: since.elapsed(), cpu: usage(keld.pid())?.since(&before) })
+    let wall = since.elapsed();
+    settle(keld, since)?;
+    Ok(Stretch { events, wall, cpu: usage(keld.pid())?.since(&before) })
+}
+
+/// Waits until merges and compactions have ended.
+fn settle(keld: &mut Keld, since: Instant) -> Result<()> {
+    let (mut quiet, mut before) = (0, usage(keld.pid())?);
+    while quiet < QUIET_SECONDS {
+        keld.check_alive()?;
+        if since.elapsed() > PATIENCE {
+            return Err(format!("still at work after {} s", PATIENCE.as_secs()).into());
+        }
+        let asked = Instant::now();
+        std::thread::sleep(Duration::from_secs(1));
+        let now = usage(keld.pid())?;
+        quiet = if now.since(&before) < QUIET * asked.elapsed().as_secs_f64() { quiet + 1 } else { 0 };
+        before = now;
+    }
+    Ok(())
 }
 
 /// Records that are not what is expected of them, of some that were updated and some drawn from all.
