@@ -29,7 +29,8 @@ impl Conjunction {
         Self { scored, filters }
     }
 
-    fn parts(&self) -> impl Iterator<Item = &dyn Query> {
+    /// What is demanded, each by itself.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &dyn Query> {
         std::iter::once(&self.scored).chain(&self.filters).map(AsRef::as_ref)
     }
 

@@ -3,11 +3,12 @@
 use tantivy::Term;
 use tantivy::query::{BooleanQuery, EmptyQuery, Query, TermQuery};
 
+use super::conjunction::Conjunction;
 use super::view::View;
 use crate::Result;
 
 impl View {
-    /// Whether the query is one of words alone, and their entries in the index are at most `most` together. Of other queries that is
+    /// Whether the query is one of words alone, those of filters among them, and their entries in the index are at most `most` together. Of other queries that is
     /// not known: `false`.
     pub fn is_short(&self, query: &dyn Query, most: u64) -> Result<bool> {
         let mut left = most;
@@ -22,9 +23,16 @@ impl View {
         if let Some(word) = query.downcast_ref::<TermQuery>() {
             return self.spend_term(word.term(), left);
         }
+        if let Some(filtered) = query.downcast_ref::<Conjunction>() {
+            return self.spend_all(filtered.parts(), left);
+        }
         let Some(all) = query.downcast_ref::<BooleanQuery>() else { return Ok(false) };
-        for (_, part) in all.clauses() {
-            if !self.spend(part.as_ref(), left)? {
+        self.spend_all(all.clauses().iter().map(|(_, part)| part.as_ref()), left)
+    }
+
+    fn spend_all<'a>(&self, parts: impl Iterator<Item = &'a dyn Query>, left: &mut u64) -> tantivy::Result<bool> {
+        for part in parts {
+            if !self.spend(part, left)? {
                 return Ok(false);
             }
         }
@@ -48,6 +56,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::TableIndex;
+    use super::super::conjunction::Conjunction;
     use super::super::testing::{batch, change, def, options, titled};
     use crate::query::parse;
 
@@ -74,6 +83,11 @@ mod tests {
         assert_eq!(least("title:chair"), Some(0));
         assert_eq!(least("title:oak OR title:lamp"), Some(50));
         assert_eq!(least("title:oak title:desk"), Some(60));
+        let words = |q| parse::lenient(&view, q, &mut parse::Spent::default()).expect("a query").query;
+        let filtered = Conjunction::new(words("title:oak"), vec![words("title:desk"), words("title:lamp")]);
+        assert_eq!((0..1_000).find(|most| view.is_short(&filtered, *most).expect("an answer")), Some(80));
+        let unknown = Conjunction::new(words("title:oak"), vec![words("title:la*")]);
+        assert!(!view.is_short(&unknown, 1_000).expect("an answer"));
         // Not known without looking.
         for q in ["", "title:oa*", "title:\"oak desk\"", "title:oak~1", "title:oak OR title:la*"] {
             assert_eq!(least(q), None, "{q}");

@@ -57,7 +57,7 @@ fn a_field_is_found_in_every_way_that_it_is_indexed() {
     let ask = |text: &str| {
         let fetch = |_: u32, keys: &[&[u8]]| Ok(keys.iter().map(|k| stored.get(*k).cloned()).collect());
         let request = SearchRequest { sort: by(&[("_key", false)]), highlight: vec!["title".to_owned()], ..q(text) };
-        find(&index.view(), &BTreeSet::from([0]), &request, read(&index.view(), &request).expect("words"), &fetch)
+        find(&index.view(), &request, read(&index.view(), &BTreeSet::from([0]), &request).expect("words"), &fetch)
             .expect("an answer")
     };
     let mut wrong = Vec::new();
@@ -168,7 +168,7 @@ fn only_the_first_hits_are_explained_and_none_for_nobody() {
     };
     let view = shop.index.view();
     let found =
-        read(&view, &request).and_then(|asked| find(&view, &BTreeSet::from([0, 1, 2]), &request, asked, &fetch));
+        read(&view, &BTreeSet::from([0, 1, 2]), &request).and_then(|asked| find(&view, &request, asked, &fetch));
     assert_eq!(found.expect_err("stopped").kind(), crate::Kind::TimedOut);
 }
 

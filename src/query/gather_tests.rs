@@ -53,7 +53,7 @@ impl Leaf {
     fn ask(&self, partitions: &BTreeSet<u32>, request: &SearchRequest) -> SearchAnswer {
         let fetch = |_: u32, keys: &[&[u8]]| Ok(keys.iter().map(|k| self.stored.get(*k).cloned()).collect());
         let view = scored(self.index.view(), request);
-        find(&view, partitions, request, read(&view, request).expect("words"), &fetch).expect("an answer")
+        find(&view, request, read(&view, partitions, request).expect("words"), &fetch).expect("an answer")
     }
 }
 

@@ -22,10 +22,12 @@ use crate::{Error, Result};
 const EVERYTHING: f32 = 1.0;
 /// Most filters of a search.
 const MOST_FILTERS: usize = 32;
-/// A search whose words have at most so many entries in the index is short: some hundred microseconds.
+/// A search whose words, those of its filters included, have at most so many entries in the index is short: a millisecond at most.
 const SHORT: u64 = 100_000;
-/// Longest text of a short search, bytes.
+/// Longest text of a short search or filter, bytes.
 const SHORTEST: usize = 128;
+/// Most filters of a short search.
+const FEW_FILTERS: usize = 4;
 /// Most hits of a short search.
 const FEW: usize = 100;
 
@@ -40,7 +42,7 @@ pub fn search(table: &Table, request: &SearchRequest) -> Result<SearchAnswer> {
 /// As [`search`], if the words have few entries in the index.
 pub fn search_if_short(table: &Table, request: &SearchRequest) -> Result<Option<SearchAnswer>> {
     let understood = Understood::new(table, request)?;
-    match understood.view.is_short(understood.asked.0.query.as_ref(), SHORT)? {
+    match understood.view.is_short(understood.asked.query.as_ref(), SHORT)? {
         true => understood.answer(request).map(Some),
         false => Ok(None),
     }
@@ -48,12 +50,16 @@ pub fn search_if_short(table: &Table, request: &SearchRequest) -> Result<Option<
 
 /// Whether a request asks for nothing but hits of plain words: these are soon read, and then it is known whether the search is short.
 pub fn is_plain(request: &SearchRequest) -> bool {
-    let is_plain = |c: char| c.is_alphanumeric() || " :._".contains(c);
-    let words =
-        request.q.as_ref().is_some_and(|q| q.len() <= SHORTEST && !q.trim().is_empty() && q.chars().all(is_plain));
-    let alone = request.filter.is_empty() && request.within.is_empty() && request.clause.is_none();
+    let words = request.q.as_ref().is_some_and(|q| are_words(q));
+    let filters = request.filter.len() <= FEW_FILTERS && request.filter.iter().all(|filter| are_words(filter));
+    let alone = request.within.is_empty() && request.clause.is_none();
     let hits_only = request.facets.is_empty() && request.aggs.is_none();
-    words && alone && hits_only && request.limit <= FEW && request.highlight.is_empty() && !request.explain
+    words && filters && alone && hits_only && request.limit <= FEW && request.highlight.is_empty() && !request.explain
+}
+
+fn are_words(text: &str) -> bool {
+    let is_plain = |c: char| c.is_alphanumeric() || " :._".contains(c);
+    text.len() <= SHORTEST && !text.trim().is_empty() && text.chars().all(is_plain)
 }
 
 /// A request over the tasks and the view that answer it.
@@ -68,7 +74,7 @@ impl Understood {
         let tasks = Tasks::answering(table, request);
         // After the positions: the view covers at least what they say.
         let view = scored(table.index.view(), request);
-        let asked = read(&view, request)?;
+        let asked = read(&view, &tasks.addressed, request)?;
         Ok(Self { tasks, view, asked })
     }
 
@@ -78,7 +84,7 @@ impl Understood {
             Some(store) => store.get_many(keys),
             None => Ok(vec![None; keys.len()]),
         };
-        let mut answer = find(&view, &tasks.addressed, request, asked, &stores)?;
+        let mut answer = find(&view, request, asked, &stores)?;
         tasks.describe(&view, &mut answer);
         Ok(answer)
     }
@@ -95,12 +101,21 @@ fn count(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest) -> Res
     view.statistics(parsed.query.as_ref(), addressed)
 }
 
-/// What is scored, and what reading it took.
-type Asked = (Parsed, Spent);
+/// What was asked for.
+struct Asked {
+    /// What is scored.
+    scored: Parsed,
+    /// That, with filters and partitions.
+    query: Box<dyn Query>,
+    /// What reading it took.
+    spent: Spent,
+}
 
-fn read(view: &View, request: &SearchRequest) -> Result<Asked> {
+fn read(view: &View, addressed: &BTreeSet<u32>, request: &SearchRequest) -> Result<Asked> {
     let mut spent = Spent::default();
-    Ok((words(view, request, &mut spent)?, spent))
+    let scored = words(view, request, &mut spent)?;
+    let query = narrowed(view, addressed, scored.query.box_clone(), (&request.filter, &request.within), &mut spent)?;
+    Ok(Asked { scored, query, spent })
 }
 
 /// What is scored: `q`, and the clause.
@@ -127,21 +142,15 @@ fn scored(view: Arc<View>, request: &SearchRequest) -> Arc<View> {
 /// The stored bytes of keys of a partition, in the order asked.
 type Fetch<'a> = &'a dyn Fn(u32, &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>>;
 
-/// Searches a view for records of the partitions addressed.
-fn find(
-    view: &View,
-    addressed: &BTreeSet<u32>,
-    request: &SearchRequest,
-    (parsed, mut spent): Asked,
-    fetch: Fetch<'_>,
-) -> Result<SearchAnswer> {
+/// Searches a view.
+fn find(view: &View, request: &SearchRequest, asked: Asked, fetch: Fetch<'_>) -> Result<SearchAnswer> {
+    let Asked { scored, query, mut spent } = asked;
     let order = order(&view.fields, request)?;
     if let Some(place) = &request.after {
         check(place, &order)?;
     }
     let columns = facets::columns(&view.fields, &request.facets)?;
-    let query = narrowed(view, addressed, parsed.query.box_clone(), (&request.filter, &request.within), &mut spent)?;
-    let dress = Dress::new(view, request, parsed.query.as_ref(), &parsed.prefixes, query.as_ref())?;
+    let dress = Dress::new(view, request, scored.query.as_ref(), &scored.prefixes, query.as_ref())?;
     let (mut hits, mut after) = (Vec::new(), request.after.clone());
     let (mut total, mut gone) = (None, 0);
     loop {
@@ -160,7 +169,7 @@ fn find(
             break;
         }
     }
-    let mut answer = SearchAnswer { hits, warnings: parsed.warnings, ..SearchAnswer::default() };
+    let mut answer = SearchAnswer { hits, warnings: scored.warnings, ..SearchAnswer::default() };
     answer.total = total.map(|t| t.saturating_sub(gone));
     if !columns.is_empty() || request.aggs.is_some() {
         let (aggs, most) = (request.aggs.as_ref(), request.max_buckets);

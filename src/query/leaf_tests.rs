@@ -116,7 +116,7 @@ impl Shop {
         let fetch = |_: u32, keys: &[&[u8]]| Ok(keys.iter().map(|k| self.stored.get(*k).cloned()).collect());
         let view = self.index.view();
         let partitions = partitions.iter().copied().collect();
-        read(&view, request).and_then(|asked| find(&view, &partitions, request, asked, &fetch))
+        read(&view, &partitions, request).and_then(|asked| find(&view, request, asked, &fetch))
     }
     pub(super) fn ask(&self, request: &SearchRequest) -> Result<SearchAnswer> {
         self.ask_of(&[0, 1, 2], request)

@@ -15,10 +15,18 @@ fn plain_words_are_soon_read() {
     }
     let sorted = vec![SortKey { field: "price".to_owned(), descending: false, missing_first: false }];
     assert!(is_plain(&SearchRequest { sort: sorted, ..asked("desk") }));
+    let filtered = |filters: &[&str]| SearchRequest {
+        filter: filters.iter().map(|&filter| filter.to_owned()).collect(),
+        ..asked("desk")
+    };
+    assert!(is_plain(&filtered(&["live:true", "brand:oak"])));
+    assert!(is_plain(&filtered(&["live:true"; FEW_FILTERS])));
     let facets = vec![FacetRequest { field: "brand".to_owned(), size: 10 }];
     let more = [
         SearchRequest { q: None, ..asked("") },
-        SearchRequest { filter: vec!["live:true".to_owned()], ..asked("desk") },
+        filtered(&["live:true"; FEW_FILTERS + 1]),
+        filtered(&["live:true", "price:[1 TO 2]"]),
+        filtered(&[""]),
         SearchRequest { limit: FEW + 1, ..asked("desk") },
         SearchRequest { facets, ..asked("desk") },
         SearchRequest { aggs: Some(serde_json::json!({})), ..asked("desk") },
