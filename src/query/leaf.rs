@@ -22,8 +22,8 @@ use crate::{Error, Result};
 const EVERYTHING: f32 = 1.0;
 /// Most filters of a search.
 const MOST_FILTERS: usize = 32;
-/// A search whose words, those of its filters included, have at most so many entries in the index is short: a millisecond at most.
-const SHORT: u64 = 100_000;
+/// A search whose words, those of its filters included, have at most so many entries in the index is short: a millisecond or two.
+const SHORT: u64 = 200_000;
 /// Longest text of a short search or filter, bytes.
 const SHORTEST: usize = 128;
 /// Most filters of a short search.
@@ -58,7 +58,7 @@ pub fn is_plain(request: &SearchRequest) -> bool {
 }
 
 fn are_words(text: &str) -> bool {
-    let is_plain = |c: char| c.is_alphanumeric() || " :._".contains(c);
+    let is_plain = |c: char| c.is_alphanumeric() || " :._-".contains(c);
     text.len() <= SHORTEST && !text.trim().is_empty() && text.chars().all(is_plain)
 }
 
