@@ -8,8 +8,8 @@ use super::view::View;
 use crate::Result;
 
 impl View {
-    /// Whether the query is one of words alone, those of filters among them, and their entries in the index are at most `most` together. Of other queries that is
-    /// not known: `false`.
+    /// Whether the query is one of words alone, those of filters among them, and their entries in the index are at most `most`
+    /// together. Of other queries that is not known: `false`.
     pub fn is_short(&self, query: &dyn Query, most: u64) -> Result<bool> {
         let mut left = most;
         self.spend(query, &mut left).map_err(|e| self.failed(e))
