@@ -158,6 +158,7 @@ fn open_table(
             dir: settings.instance.data_dir.join(&settings.application).join(&def.name).join("index"),
             writer_memory: memory.index_writer as usize,
             queue_memory: memory.index_queue as usize,
+            sets_memory: memory.index_sets,
             interval: settings.index.interval,
             catch_up_interval: settings.index.catch_up_interval,
             commit_interval: settings.index.commit_interval,

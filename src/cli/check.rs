@@ -139,7 +139,7 @@ fn memory(s: &Settings, style: Style) -> String {
     let plan = MemoryPlan::share(s.memory_budget, tables, workers);
     let share = |(name, bytes): (&'static str, u64)| {
         let each = match name {
-            "index_writer" | "index_queue" => format!("each of {}", counted(tables, "table")),
+            "index_writer" | "index_queue" | "index_sets" => format!("each of {}", counted(tables, "table")),
             "consumer" | "producer" => format!("each of {}", counted(tables * workers, "worker")),
             "memtables" => "of block_cache".to_owned(),
             _ => String::new(),

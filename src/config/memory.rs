@@ -17,6 +17,8 @@ pub struct MemoryPlan {
     pub index_writer: u64,
     /// Records waiting for the index thread, each table.
     pub index_queue: u64,
+    /// Sets of documents that have a word, kept for searches that demand it again, each table.
+    pub index_sets: u64,
     /// Prefetched messages, each worker's consumer.
     pub consumer: u64,
     /// Queue of the transactional producer, each worker.
@@ -38,10 +40,11 @@ impl MemoryPlan {
         let workers = tables * workers.max(1) as u64;
         let index_writer = (budget / 10 / tables).clamp(16 * MIB, 96 * MIB);
         let index_queue = (budget / 8 / tables).clamp(8 * MIB, 128 * MIB);
+        let index_sets = budget / 64 / tables;
         let consumer = (budget / 16 / workers).clamp(8 * MIB, 48 * MIB);
         let producer = (budget / 32 / workers).clamp(8 * MIB, 32 * MIB);
         let batches = (budget / 10).clamp(16 * MIB, 128 * MIB);
-        let spent = (index_writer + index_queue) * tables + (consumer + producer) * workers + batches;
+        let spent = (index_writer + index_queue + index_sets) * tables + (consumer + producer) * workers + batches;
         let rest = (budget - budget / 8).saturating_sub(spent).max(32 * MIB);
         let record_cache = rest / 3;
         let block_cache = rest - record_cache;
@@ -53,13 +56,14 @@ impl MemoryPlan {
             batches,
             index_writer,
             index_queue,
+            index_sets,
             consumer,
             producer,
         }
     }
 
     /// The parts by name, for the log, status and metrics.
-    pub fn parts(&self) -> [(&'static str, u64); 9] {
+    pub fn parts(&self) -> [(&'static str, u64); 10] {
         [
             ("budget", self.budget),
             ("block_cache", self.block_cache),
@@ -68,6 +72,7 @@ impl MemoryPlan {
             ("batches", self.batches),
             ("index_writer", self.index_writer),
             ("index_queue", self.index_queue),
+            ("index_sets", self.index_sets),
             ("consumer", self.consumer),
             ("producer", self.producer),
         ]
@@ -84,7 +89,7 @@ mod tests {
             let least = MemoryPlan::least(tables, workers);
             for budget in [least, 1 << 30, 4 << 30, 64 << 30].into_iter().filter(|budget| *budget >= least) {
                 let plan = MemoryPlan::share(budget, tables, workers);
-                let tables_take = (plan.index_writer + plan.index_queue) * tables as u64;
+                let tables_take = (plan.index_writer + plan.index_queue + plan.index_sets) * tables as u64;
                 let workers_take = (plan.consumer + plan.producer) * (workers * tables) as u64;
                 let taken = plan.block_cache + plan.record_cache + plan.batches + tables_take + workers_take;
                 assert!(taken <= budget - budget / 8, "{tables} tables, {workers} workers: {taken} of {budget}");

@@ -4,6 +4,7 @@
 //! it takes a fraction of that to mark the documents of one in a set of bits and to test the documents of the next against it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use tantivy::query::{
     AllQuery, BooleanQuery, ConstScoreQuery, EnableScoring, Explanation, Occur, Query, Scorer, TermQuery, TermSetQuery,
@@ -13,6 +14,7 @@ use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, DocSet, Score, S
 
 use super::beginning::Beginning;
 use super::entries::Entries;
+use super::sets::Sets;
 
 /// To look a document up takes as long as to take so many, about.
 const LOOK_UP: u64 = 8;
@@ -59,7 +61,7 @@ impl Query for Conjunction {
     fn weight(&self, scoring: EnableScoring<'_>) -> tantivy::Result<Box<dyn Weight>> {
         match scoring.is_scoring_enabled() {
             true => self.as_boolean().weight(scoring),
-            false => Unscored::of(self, scoring)?.map_or_else(|| self.as_boolean().weight(scoring), Ok),
+            false => Unscored::of(self, scoring, None)?.map_or_else(|| self.as_boolean().weight(scoring), Ok),
         }
     }
 
@@ -68,9 +70,13 @@ impl Query for Conjunction {
     }
 }
 
-/// How to find what matches a query, whatever it scores.
-pub(super) fn unscored(query: &dyn Query, scoring: EnableScoring<'_>) -> tantivy::Result<Box<dyn Weight>> {
-    Unscored::of(query, scoring)?.map_or_else(|| query.weight(scoring), Ok)
+/// How to find what matches a query, whatever it scores; sets of words are taken from those that are `known`, or made known.
+pub(super) fn unscored(
+    query: &dyn Query,
+    scoring: EnableScoring<'_>,
+    known: &Sets,
+) -> tantivy::Result<Box<dyn Weight>> {
+    Unscored::of(query, scoring, Some(known))?.map_or_else(|| query.weight(scoring), Ok)
 }
 
 /// What a query demands, each by itself, without what everything does.
@@ -118,13 +124,13 @@ impl Part {
     /// What matches in a segment; `None` where nothing does, if that is soon known.
     fn open(&self, segment: &SegmentReader) -> tantivy::Result<Option<List<'_>>> {
         let Some(word) = &self.word else { return Ok(Some(List::Other(self.weight.scorer(segment, 1.0)?))) };
-        Ok(Entries::of(word, segment)?.map(|entries| List::Word(entries, self)))
+        Ok(Entries::of(word, segment)?.map(|entries| List::Word(entries, self, word)))
     }
 }
 
 /// Documents of a segment in ascending order, of which none was taken yet.
 enum List<'a> {
-    Word(Entries, &'a Part),
+    Word(Entries, &'a Part, &'a Term),
     Other(Box<dyn Scorer>),
 }
 
@@ -132,14 +138,14 @@ impl List<'_> {
     /// How much it is to take all.
     fn cost(&self) -> u64 {
         match self {
-            List::Word(entries, _) => entries.len().into(),
+            List::Word(entries, ..) => entries.len().into(),
             List::Other(scorer) => scorer.cost(),
         }
     }
 
     fn into_scorer(self, segment: &SegmentReader) -> tantivy::Result<Box<dyn Scorer>> {
         match self {
-            List::Word(_, part) => part.weight.scorer(segment, 1.0),
+            List::Word(_, part, _) => part.weight.scorer(segment, 1.0),
             List::Other(scorer) => Ok(scorer),
         }
     }
@@ -147,27 +153,25 @@ impl List<'_> {
     /// Hands all over, at most a block at a time.
     fn in_blocks(self, f: &mut dyn FnMut(&[DocId])) {
         match self {
-            List::Word(entries, _) => entries.in_blocks(f),
+            List::Word(entries, ..) => entries.in_blocks(f),
             List::Other(mut scorer) => in_blocks(scorer.as_mut(), f),
         }
     }
 
-    /// Hands over what is also among `others`, in whole blocks but for the last.
-    fn with(self, others: &BitSet, f: &mut dyn FnMut(&[DocId])) {
-        let (mut both, mut found) = ([0; 2 * BLOCK], 0);
+    /// All as a set; that of a word is kept for other searches.
+    fn into_set(self, segment: &SegmentReader, known: Option<&Sets>) -> Arc<BitSet> {
+        let word = if let List::Word(_, _, word) = &self { Some(*word) } else { None };
+        let mut bits = BitSet::with_max_value(segment.max_doc());
         self.in_blocks(&mut |docs| {
             for doc in docs {
-                // Every document is written, and stays if it is one: a branch would be guessed wrong too often.
-                both[found] = *doc;
-                found += usize::from(others.contains(*doc));
-            }
-            if found >= BLOCK {
-                f(&both[..BLOCK]);
-                both.copy_within(BLOCK..found, 0);
-                found -= BLOCK;
+                bits.insert(*doc);
             }
         });
-        f(&both[..found]);
+        let bits = Arc::new(bits);
+        if let Some((known, word)) = known.zip(word) {
+            known.keep(segment, word, &bits);
+        }
+        bits
     }
 }
 
@@ -183,6 +187,46 @@ fn in_blocks(list: &mut dyn Scorer, f: &mut dyn FnMut(&[DocId])) {
     }
 }
 
+/// Hands over what is also among all of `others`, in whole blocks but for the last.
+struct Sieve<'a> {
+    others: &'a [Arc<BitSet>],
+    both: [DocId; 2 * BLOCK],
+    found: usize,
+    to: &'a mut dyn FnMut(&[DocId]),
+}
+
+impl<'a> Sieve<'a> {
+    fn new(others: &'a [Arc<BitSet>], to: &'a mut dyn FnMut(&[DocId])) -> Self {
+        Self { others, both: [0; 2 * BLOCK], found: 0, to }
+    }
+
+    /// Takes at most a block.
+    fn take(&mut self, docs: &[DocId]) {
+        match self.others {
+            [] => (self.to)(docs),
+            [other] => self.sift(docs, |doc| other.contains(doc)),
+            others => self.sift(docs, |doc| others.iter().all(|other| other.contains(doc))),
+        }
+    }
+
+    fn sift(&mut self, docs: &[DocId], fits: impl Fn(DocId) -> bool) {
+        for doc in docs {
+            // Every document is written, and stays if it is one: a branch would be guessed wrong too often.
+            self.both[self.found] = *doc;
+            self.found += usize::from(fits(*doc));
+        }
+        if self.found >= BLOCK {
+            (self.to)(&self.both[..BLOCK]);
+            self.both.copy_within(BLOCK..self.found, 0);
+            self.found -= BLOCK;
+        }
+    }
+
+    fn finish(self) {
+        (self.to)(&self.both[..self.found]);
+    }
+}
+
 /// Whether to take all documents of all lists, the shortest of which comes first, and to make the sets of bits for it, is less than to
 /// look those of the shortest up.
 fn are_similar(lists: &[List<'_>], documents: DocId) -> bool {
@@ -191,20 +235,20 @@ fn are_similar(lists: &[List<'_>], documents: DocId) -> bool {
     lists.first().is_some_and(|shortest| all + sets <= shortest.cost().saturating_mul(LOOK_UP))
 }
 
-fn mark(docs: &[DocId], into: &mut BitSet) {
-    for doc in docs {
-        into.insert(*doc);
-    }
-}
-
 /// Finds what matches all parts, whatever it scores.
 struct Unscored {
     parts: Vec<Part>,
+    /// Sets of other searches.
+    known: Option<Sets>,
 }
 
 impl Unscored {
     /// Finds by lists and sets what `query` demands; `None` where it is better left to the library.
-    fn of(query: &dyn Query, scoring: EnableScoring<'_>) -> tantivy::Result<Option<Box<dyn Weight>>> {
+    fn of(
+        query: &dyn Query,
+        scoring: EnableScoring<'_>,
+        known: Option<&Sets>,
+    ) -> tantivy::Result<Option<Box<dyn Weight>>> {
         let parts = demanded(query);
         if !parts.iter().all(|query| is_soon_begun(*query)) {
             return Ok(None);
@@ -214,7 +258,35 @@ impl Unscored {
             Ok(Part { word, weight: query.weight(scoring)? })
         };
         let parts = parts.into_iter().map(part).collect::<tantivy::Result<_>>()?;
-        Ok(Some(Box::new(Self { parts })))
+        Ok(Some(Box::new(Self { parts, known: known.cloned() })))
+    }
+
+    /// The lists to take, the shortest of all first, and the sets that are known of other parts; `None` where nothing matches.
+    fn open(&self, segment: &SegmentReader) -> tantivy::Result<Option<(Vec<List<'_>>, Vec<Arc<BitSet>>)>> {
+        let (mut lists, mut sets) = (Vec::with_capacity(self.parts.len()), Vec::new());
+        for part in &self.parts {
+            match self.set_of(part, segment) {
+                Some(set) => sets.push((set, part)),
+                None => match part.open(segment)? {
+                    Some(list) => lists.push(list),
+                    None => return Ok(None),
+                },
+            }
+        }
+        lists.sort_by_key(List::cost);
+        sets.sort_by_key(|(set, _)| set.len());
+        let least = sets.first().map(|(set, part)| (set.len() as u64, *part));
+        if let Some((_, part)) = least.filter(|(len, _)| lists.first().is_none_or(|list| *len < list.cost())) {
+            // Sets are tested fast, and walked through slowly.
+            let Some(list) = part.open(segment)? else { return Ok(None) };
+            lists.insert(0, list);
+            sets.remove(0);
+        }
+        Ok(Some((lists, sets.into_iter().map(|(set, _)| set).collect())))
+    }
+
+    fn set_of(&self, part: &Part, segment: &SegmentReader) -> Option<Arc<BitSet>> {
+        self.known.as_ref().zip(part.word.as_ref()).and_then(|(known, word)| known.of(segment, word))
     }
 }
 
@@ -232,31 +304,21 @@ impl Weight for Unscored {
     }
 
     fn for_each_no_score(&self, segment: &SegmentReader, callback: &mut dyn FnMut(&[DocId])) -> tantivy::Result<()> {
-        let mut lists = Vec::with_capacity(self.parts.len());
-        for part in &self.parts {
-            let Some(list) = part.open(segment)? else { return Ok(()) };
-            lists.push(list);
-        }
-        lists.sort_by_key(List::cost);
-        if !are_similar(&lists, segment.max_doc()) {
+        let Some((mut lists, mut sets)) = self.open(segment)? else { return Ok(()) };
+        if lists.len() > 1 && !are_similar(&lists, segment.max_doc()) {
             let scorers = lists.into_iter().map(|list| list.into_scorer(segment)).collect::<tantivy::Result<_>>()?;
-            in_blocks(intersect_scorers(scorers, segment.num_docs()).as_mut(), callback);
+            let mut found = intersect_scorers(scorers, segment.num_docs());
+            let mut sieve = Sieve::new(&sets, callback);
+            in_blocks(found.as_mut(), &mut |docs| sieve.take(docs));
+            sieve.finish();
             return Ok(());
         }
-        let Some(longest) = lists.pop() else { return Ok(()) };
-        let mut lists = lists.into_iter();
-        let Some(shortest) = lists.next() else {
-            longest.in_blocks(callback);
-            return Ok(());
-        };
-        let mut common = BitSet::with_max_value(segment.max_doc());
-        shortest.in_blocks(&mut |docs| mark(docs, &mut common));
-        for list in lists {
-            let mut left = BitSet::with_max_value(segment.max_doc());
-            list.with(&common, &mut |docs| mark(docs, &mut left));
-            common = left;
-        }
-        longest.with(&common, callback);
+        let longer = lists.drain(1..).map(|list| list.into_set(segment, self.known.as_ref()));
+        sets.extend(longer);
+        let Some(shortest) = lists.pop() else { return Ok(()) };
+        let mut sieve = Sieve::new(&sets, callback);
+        shortest.in_blocks(&mut |docs| sieve.take(docs));
+        sieve.finish();
         Ok(())
     }
 }

@@ -51,9 +51,20 @@ fn parsed(view: &View, text: &str) -> Box<dyn Query> {
     parse::lenient(view, text, &mut parse::Spent::default()).expect("a query").query
 }
 
-/// The living documents of a segment that a query finds, whatever they score; none comes twice, and no block is too long.
+/// The living documents of a segment that a query finds, whatever they score and whether sets are known or not.
 fn found(view: &View, segment: &Masked, query: &dyn Query) -> Vec<DocId> {
-    let weight = query.weight(EnableScoring::disabled_from_searcher(view.blank())).expect("a weight");
+    let scoring = || EnableScoring::disabled_from_searcher(view.blank());
+    let sets = Sets::new(1 << 20);
+    let unknown = taken(segment, &*query.weight(scoring()).expect("a weight"));
+    for times in 1..3 {
+        let weight = unscored(query, scoring(), &sets).expect("a weight");
+        assert_eq!(taken(segment, &*weight), unknown, "{query:?} for the {times}. time");
+    }
+    unknown
+}
+
+/// What a weight hands over of living documents; none comes twice, and no block is too long.
+fn taken(segment: &Masked, weight: &dyn Weight) -> Vec<DocId> {
     let mut all = Vec::new();
     let mut take = |docs: &[DocId]| {
         assert!(docs.len() <= BLOCK, "a block of {}", docs.len());
@@ -196,6 +207,36 @@ fn lists_of_similar_length_are_marked_and_others_looked_up() {
     assert!(!is_soon_begun(&AllQuery));
     let filtered = Conjunction::new(Box::new(AllQuery), vec![parsed(&view, "title:w2")]);
     assert_eq!(demanded(&filtered).len(), 1, "everything demands nothing");
+}
+
+#[test]
+fn sets_of_longer_lists_are_kept_and_used() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let index = filled(dir.path());
+    let view = index.view();
+    let segment = view.readers().iter().find(|r| r.alive_bitset().is_some()).expect("a masked segment");
+    let sets = Sets::new(1 << 20);
+    let found = |words: &[usize]| {
+        let mut words = words.iter().map(|word| parsed(&view, &format!("title:w{word}")));
+        let all = Conjunction::new(words.next().expect("a word"), words.collect());
+        let scoring = EnableScoring::disabled_from_searcher(view.blank());
+        taken(segment, &*unscored(&all, scoring, &sets).expect("a weight")).len()
+    };
+    let term = |word: usize| {
+        let query = parsed(&view, &format!("title:w{word}"));
+        query.downcast_ref::<TermQuery>().expect("a word").term().clone()
+    };
+    let is_kept = |word: usize| sets.of(segment, &term(word)).is_some();
+    let both = found(&[2, 3]);
+    assert!(both > 100, "{both} documents");
+    assert!(is_kept(2) && !is_kept(3), "the longer one of both");
+    assert_eq!(found(&[2, 5_000]), 1, "the very first has them all");
+    assert!(!is_kept(5_000), "walked along, not marked");
+    // A wrong set shows who goes by it, also where the other list is far shorter or longer.
+    assert_eq!(found(&[2, 0]), 0, "17 is odd");
+    sets.keep(segment, &term(2), &Arc::new(BitSet::with_max_value_and_full(segment.max_doc())));
+    let threes = found(&[3]);
+    assert_eq!([found(&[2, 3]), found(&[3, 2]), found(&[2, 0])], [threes, threes, 1]);
 }
 
 #[test]

@@ -115,7 +115,7 @@ impl Engine {
     ) -> Result<(Self, Arc<Shared>)> {
         let Opened { index, covered, lock, .. } = opened;
         let failed = |e| open::failed(&options.dir, e);
-        let blank = Blank::new(&index).map_err(failed)?;
+        let blank = Blank::new(&index, options.sets_memory).map_err(failed)?;
         let mut main = durable::slots(&index, &fields).map_err(failed)?;
         let readers = main.iter_mut().map(Slot::reader).collect::<tantivy::Result<_>>().map_err(failed)?;
         let shared = Arc::new(Shared {

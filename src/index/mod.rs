@@ -30,6 +30,7 @@ mod place;
 mod probe;
 mod queue;
 mod schema;
+mod sets;
 mod slot;
 mod statistics;
 mod stop;
@@ -109,6 +110,8 @@ pub struct IndexOptions {
     pub writer_memory: usize,
     /// Bytes of records that may wait for the index thread before senders block.
     pub queue_memory: usize,
+    /// Bytes of sets of documents that are kept for searches to come.
+    pub sets_memory: u64,
     /// Least time between two moments at which changes become visible, when caught up.
     pub interval: Duration,
     /// The most in catch-up.

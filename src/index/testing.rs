@@ -142,6 +142,7 @@ pub(crate) fn options(dir: &FilePath) -> IndexOptions {
         dir: dir.to_owned(),
         writer_memory: 15_000_000,
         queue_memory: 1 << 20,
+        sets_memory: 1 << 20,
         interval: Duration::from_millis(1),
         catch_up_interval: Duration::from_millis(20),
         commit_interval: Duration::from_millis(50),

@@ -20,6 +20,7 @@ use super::masked::Masked;
 use super::order::Ordering;
 use super::place::Place;
 use super::schema::{Fields, KEY, PARTITION, Target};
+use super::sets::Sets;
 use super::statistics::{Counted, Recorder, Statistics};
 use super::stop::Stop;
 use super::summary::{self, Aggregator, Summary, Summed};
@@ -29,13 +30,20 @@ use crate::{Error, Kind, Result};
 
 /// An empty index of the same schema: stands in where the library asks for an index and needs none of its documents.
 #[derive(Clone)]
-pub(super) struct Blank(Searcher, Counted, KnownRuns);
+pub(super) struct Blank {
+    searcher: Searcher,
+    counted: Counted,
+    runs: KnownRuns,
+    sets: Sets,
+}
 
 impl Blank {
-    pub(super) fn new(like: &Index) -> tantivy::Result<Self> {
+    /// With what is kept of searches for the next ones, `sets_memory` bytes of sets among it.
+    pub(super) fn new(like: &Index, sets_memory: u64) -> tantivy::Result<Self> {
         let index = Index::builder().schema(like.schema()).settings(like.settings().clone()).create_in_ram()?;
         let reader: IndexReader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-        Ok(Self(reader.searcher(), Counted::default(), KnownRuns::default()))
+        let (counted, runs, sets) = (Counted::default(), KnownRuns::default(), Sets::new(sets_memory));
+        Ok(Self { searcher: reader.searcher(), counted, runs, sets })
     }
 }
 
@@ -78,8 +86,10 @@ impl View {
     /// What the collector makes of the documents that match. The statistics of scores are those of all segments together.
     fn collect<C: Collector>(&self, query: &dyn Query, collector: &C) -> tantivy::Result<C::Fruit> {
         let weight = match collector.requires_scoring() {
-            true => query.weight(EnableScoring::enabled_from_statistics_provider(self, &self.blank.0))?,
-            false => conjunction::unscored(query, EnableScoring::disabled_from_searcher(&self.blank.0))?,
+            true => query.weight(EnableScoring::enabled_from_statistics_provider(self, &self.blank.searcher))?,
+            false => {
+                conjunction::unscored(query, EnableScoring::disabled_from_searcher(self.blank()), &self.blank.sets)?
+            }
         };
         let in_segment = |(at, reader): (usize, &Masked)| {
             collector.collect_segment(&*weight, u32::try_from(at).unwrap_or(u32::MAX), reader)
@@ -111,15 +121,15 @@ impl View {
     }
 
     pub(super) fn blank(&self) -> &Searcher {
-        &self.blank.0
+        &self.blank.searcher
     }
 
     pub(super) fn counted(&self) -> &Counted {
-        &self.blank.1
+        &self.blank.counted
     }
 
     pub(super) fn field_name(&self, field: Field) -> String {
-        self.blank.0.schema().get_field_name(field).to_owned()
+        self.blank.searcher.schema().get_field_name(field).to_owned()
     }
 
     /// Documents that can be found.
@@ -194,7 +204,7 @@ impl View {
 
     /// Explains scores of this query.
     pub fn explainer(&self, query: &dyn Query) -> Result<Explainer<'_>> {
-        let scoring = EnableScoring::enabled_from_statistics_provider(self, &self.blank.0);
+        let scoring = EnableScoring::enabled_from_statistics_provider(self, &self.blank.searcher);
         Ok(Explainer { view: self, weight: query.weight(scoring).map_err(|e| self.failed(e))? })
     }
 
@@ -214,7 +224,7 @@ impl View {
         count: bool,
         stop: &Stop,
     ) -> Result<Matches> {
-        let (scores, runs) = (Scores::of(query), self.blank.2.clone());
+        let (scores, runs) = (Scores::of(query), self.blank.runs.clone());
         let segments = &self.readers;
         let top = Top { order, after, limit, count, scores, runs, segments, stop: stop.clone() };
         let found = self.collect(query, &top).map_err(|e| self.failed(e))?;

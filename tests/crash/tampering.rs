@@ -46,6 +46,7 @@ fn index(lab: &Lab, key: &str, stored: Option<&[u8]>) {
         dir: settings.instance.data_dir.join(&settings.application).join(TABLE).join("index"),
         writer_memory: 16 << 20,
         queue_memory: 1 << 20,
+        sets_memory: 1 << 20,
         interval: settings.index.interval,
         catch_up_interval: settings.index.catch_up_interval,
         commit_interval: settings.index.commit_interval,

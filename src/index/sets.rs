@@ -1,0 +1,101 @@
+//! Sets of the documents that have a word, kept for searches that demand the same word again.
+//!
+//! Filters come back: the same brand, the same state, whatever else is looked for. A segment never changes, so neither does the set of its
+//! documents that have a word, whatever the mask.
+
+use std::sync::Arc;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use tantivy::index::SegmentId;
+use tantivy::{BitSet, SegmentReader, Term};
+
+/// Sets of smaller segments are made as fast as they are looked up.
+const SMALLEST: u32 = 2_048;
+/// About what an entry takes beside its bits, bytes.
+const OVERHEAD: u64 = 256;
+
+/// The sets that are kept; cheap to clone, and all clones are one.
+#[derive(Clone, Debug)]
+pub(super) struct Sets(Arc<Cache<(SegmentId, Term), Arc<BitSet>, Bytes>>);
+
+#[derive(Clone, Debug)]
+struct Bytes;
+
+impl Weighter<(SegmentId, Term), Arc<BitSet>> for Bytes {
+    fn weight(&self, _: &(SegmentId, Term), bits: &Arc<BitSet>) -> u64 {
+        u64::from(bits.max_value()) / 8 + OVERHEAD
+    }
+}
+
+impl Sets {
+    /// At most so many bytes of them.
+    pub(super) fn new(bytes: u64) -> Self {
+        let items = usize::try_from(bytes / (u64::from(SMALLEST) / 8 + OVERHEAD)).unwrap_or(usize::MAX);
+        Self(Arc::new(Cache::with_weighter(items, bytes, Bytes)))
+    }
+
+    /// The documents of a segment that have a word, if they are kept.
+    pub(super) fn of(&self, segment: &SegmentReader, word: &Term) -> Option<Arc<BitSet>> {
+        if segment.max_doc() < SMALLEST {
+            return None;
+        }
+        self.0.get(&(segment.segment_id(), word.clone()))
+    }
+
+    /// Keeps them.
+    pub(super) fn keep(&self, segment: &SegmentReader, word: &Term, bits: &Arc<BitSet>) {
+        if segment.max_doc() >= SMALLEST {
+            self.0.insert((segment.segment_id(), word.clone()), Arc::clone(bits));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{batch, change, def, options, titled};
+    use super::super::{TableIndex, View};
+    use super::*;
+
+    fn filled(documents: usize) -> (tempfile::TempDir, Arc<View>) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (index, _) = TableIndex::open_at(Arc::new(def()), options(dir.path()), None).expect("the index opens");
+        let put = |n: usize| change(&n.to_string(), Some(titled(&def(), &n.to_string(), "oak")), false);
+        index.submit(batch(0, 1, (0..documents).map(put).collect())).expect("submitted");
+        index.flush().expect("flushed");
+        let view = index.view();
+        (dir, view)
+    }
+
+    fn word(view: &View, text: &str) -> Term {
+        Term::from_field_text(view.fields.of_words()[0].field, text)
+    }
+
+    #[test]
+    fn sets_are_kept_by_segment_and_word_as_far_as_there_is_room() {
+        let (_dir, view) = filled(SMALLEST as usize);
+        let segment: &SegmentReader = &view.readers()[0];
+        let bits = Arc::new(BitSet::with_max_value(segment.max_doc()));
+        let each = u64::from(SMALLEST) / 8 + OVERHEAD;
+        let sets = Sets::new(20 * each);
+        assert!(sets.of(segment, &word(&view, "0")).is_none());
+        for n in 0..100 {
+            let word = word(&view, &n.to_string());
+            sets.keep(segment, &word, &bits);
+            assert!(sets.of(segment, &word).is_some_and(|kept| Arc::ptr_eq(&kept, &bits)), "{n}");
+        }
+        let kept = (0..100).filter(|n| sets.of(segment, &word(&view, &n.to_string())).is_some()).count();
+        assert!((10..=20).contains(&kept), "{kept} of 100 where 20 have room");
+        let (_other_dir, other) = filled(SMALLEST as usize);
+        assert!(sets.of(&other.readers()[0], &word(&view, "99")).is_none(), "another segment");
+    }
+
+    #[test]
+    fn sets_of_small_segments_are_not_kept() {
+        let (_dir, view) = filled(SMALLEST as usize - 1);
+        let segment: &SegmentReader = &view.readers()[0];
+        let sets = Sets::new(1 << 20);
+        sets.keep(segment, &word(&view, "oak"), &Arc::new(BitSet::with_max_value(segment.max_doc())));
+        assert!(sets.of(segment, &word(&view, "oak")).is_none());
+    }
+}
