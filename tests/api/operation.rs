@@ -220,3 +220,34 @@ fn one_instance_is_a_cluster_of_one() {
         assert_eq!(table["without_standby"].as_array().unwrap().len() as u64, table["partitions"].as_u64().unwrap());
     }
 }
+
+/// The threads of a process: name, as far as the system keeps it, and niceness.
+#[cfg(target_os = "linux")]
+fn threads(pid: u32) -> Vec<(String, i32)> {
+    let of = |stat: &str| {
+        let (head, rest) = stat.rsplit_once(')').unwrap();
+        let nice = rest.split_whitespace().nth(16).unwrap();
+        (head.split_once('(').unwrap().1.to_owned(), nice.parse().unwrap())
+    };
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    // A thread may end meanwhile.
+    tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok()).map(|s| of(&s)).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_on_the_way_of_an_event_go_before_those_of_answers_and_these_before_the_disk() {
+    let face = Face::start();
+    let all = threads(face.instance.pid());
+    let of = |beginning: &str| -> BTreeSet<i32> {
+        all.iter().filter(|(name, _)| name.starts_with(beginning)).map(|(_, nice)| *nice).collect()
+    };
+    let own = of("keld");
+    assert!(own.iter().all(|nice| *nice < 5), "run the tests with less niceness: {all:?}");
+    for name in ["merge-", "commit-", "index-"] {
+        assert_eq!(of(name), own, "{name}: {all:?}");
+    }
+    for (name, niceness) in [("http", 5), ("writer-", 10)] {
+        assert_eq!(of(name), BTreeSet::from([niceness]), "{name}: {all:?}");
+    }
+}
