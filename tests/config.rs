@@ -151,7 +151,7 @@ fn every_mistake_of_a_file_is_reported_at_its_place() {
 #[test]
 fn settings_that_do_not_fit_each_other_are_refused() {
     for (lines, expected) in [
-        ("[processing]\ncommit_interval = \"1ms\"", "k.toml:3:19: processing.commit_interval: min_gap (20ms)"),
+        ("[processing]\ncommit_interval = \"1ms\"", "k.toml:3:19: processing.commit_interval: min_gap (15ms)"),
         (
             "[processing]\ncommit_interval = \"2s\"\ntransaction_timeout = \"2s\"",
             "k.toml:4:23: processing.transaction_timeout: transaction_timeout (2s) must be longer",
@@ -358,7 +358,7 @@ fn the_smallest_file_gets_the_documented_defaults() {
     let s = load(SMALL);
     assert_eq!((s.instance.id.as_str(), s.instance.advertise.as_str()), ("keld-0", "http://127.0.0.1:7070"));
     assert_eq!((s.broker.kind, s.broker.default_partitions, s.memory_budget), (BrokerKind::Local, 4, 1 << 30));
-    assert_eq!((s.processing.min_gap, s.processing.commit_bytes), (Duration::from_millis(20), 16 << 20));
+    assert_eq!((s.processing.min_gap, s.processing.commit_bytes), (Duration::from_millis(15), 16 << 20));
     assert_eq!((s.quarantine.topic.as_str(), s.quarantine.max_payload), ("shop-quarantine", 921_600));
     assert!((s.quarantine.max_rate - 0.5).abs() < f64::EPSILON);
     assert_eq!((s.topics.create, s.topics.create_sources, s.topics.replication), (true, true, -1));

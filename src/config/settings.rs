@@ -143,7 +143,7 @@ pub enum OnGap {
 pub struct ProcessingSettings {
     /// Guarantee.
     pub guarantee: Guarantee,
-    /// Least time between the starts of two commits (default 20 ms).
+    /// Least time between the starts of two commits (default 15 ms).
     pub min_gap: Duration,
     /// A batch under load grows for at most so long (default 100 ms).
     pub commit_interval: Duration,

@@ -120,10 +120,10 @@ fn owned_consumer(group: &str) -> Vec<(&'static str, String)> {
 
 /// A broker answers a fetch when so much is there, or after so long. Without the wait a fetch brings the few events that are there: at 5,000/s
 /// that took the broker a tenth of a processor more, and librdkafka's threads twice as much (measured). It makes a single event up to
-/// 10 ms later.
+/// 5 ms later.
 const FETCHING: &[(&str, &str)] = &[
-    ("fetch.wait.max.ms", "10"),
-    ("fetch.min.bytes", "8192"),
+    ("fetch.wait.max.ms", "5"),
+    ("fetch.min.bytes", "4096"),
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.error.backoff.ms", "50"),
     ("max.partition.fetch.bytes", "1048576"),
