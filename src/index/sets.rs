@@ -14,6 +14,9 @@ use tantivy::{BitSet, SegmentReader, Term};
 const SMALLEST: u32 = 2_048;
 /// About what an entry takes beside its bits, bytes.
 const OVERHEAD: u64 = 256;
+/// What the library is told to expect. It cuts the room into pieces where there are many, and keeps nothing larger than a piece: sets of a
+/// large segment would be lost on a machine with many processors.
+const FEW: usize = 32;
 
 /// The sets that are kept; cheap to clone, and all clones are one.
 #[derive(Clone, Debug)]
@@ -31,8 +34,7 @@ impl Weighter<(SegmentId, Term), Arc<BitSet>> for Bytes {
 impl Sets {
     /// At most so many bytes of them.
     pub(super) fn new(bytes: u64) -> Self {
-        let items = usize::try_from(bytes / (u64::from(SMALLEST) / 8 + OVERHEAD)).unwrap_or(usize::MAX);
-        Self(Arc::new(Cache::with_weighter(items, bytes, Bytes)))
+        Self(Arc::new(Cache::with_weighter(FEW, bytes, Bytes)))
     }
 
     /// The documents of a segment that have a word, if they are kept.
@@ -86,6 +88,9 @@ mod tests {
         }
         let kept = (0..100).filter(|n| sets.of(segment, &word(&view, &n.to_string())).is_some()).count();
         assert!((10..=20).contains(&kept), "{kept} of 100 where 20 have room");
+        let tight = Sets::new(each * 5 / 4);
+        tight.keep(segment, &word(&view, "0"), &bits);
+        assert!(tight.of(segment, &word(&view, "0")).is_some(), "it takes most of the room");
         let (_other_dir, other) = filled(SMALLEST as usize);
         assert!(sets.of(&other.readers()[0], &word(&view, "99")).is_none(), "another segment");
     }
