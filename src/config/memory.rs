@@ -32,7 +32,7 @@ impl MemoryPlan {
         (64 + 48 * tables + workers * (24 * tables).max(48)) << 20
     }
 
-    /// Shares `budget` out, but for an eighth: the program itself, the live tier of the index, and what the allocator keeps are counted
+    /// Shares `budget` out, but for three sixteenths: the program itself, the live tier of the index, and what the allocator keeps are counted
     /// nowhere. `workers` are those of each table. Index writers, queues and consumers have floors, the caches take what remains.
     pub fn share(budget: u64, tables: usize, workers: usize) -> Self {
         const MIB: u64 = 1 << 20;
@@ -45,7 +45,7 @@ impl MemoryPlan {
         let producer = (budget / 32 / workers).clamp(8 * MIB, 32 * MIB);
         let batches = (budget / 10).clamp(16 * MIB, 128 * MIB);
         let spent = (index_writer + index_queue + index_sets) * tables + (consumer + producer) * workers + batches;
-        let rest = (budget - budget / 8).saturating_sub(spent).max(32 * MIB);
+        let rest = (budget - kept_back(budget)).saturating_sub(spent).max(32 * MIB);
         let record_cache = rest / 3;
         let block_cache = rest - record_cache;
         Self {
@@ -79,12 +79,17 @@ impl MemoryPlan {
     }
 }
 
+/// What is given to nobody.
+fn kept_back(budget: u64) -> u64 {
+    budget / 16 * 3
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_parts_leave_an_eighth_of_the_budget() {
+    fn the_parts_leave_three_sixteenths_of_the_budget() {
         for (tables, workers) in [(1, 1), (1, 4), (2, 2), (3, 8), (4, 4)] {
             let least = MemoryPlan::least(tables, workers);
             for budget in [least, 1 << 30, 4 << 30, 64 << 30].into_iter().filter(|budget| *budget >= least) {
@@ -92,7 +97,9 @@ mod tests {
                 let tables_take = (plan.index_writer + plan.index_queue + plan.index_sets) * tables as u64;
                 let workers_take = (plan.consumer + plan.producer) * (workers * tables) as u64;
                 let taken = plan.block_cache + plan.record_cache + plan.batches + tables_take + workers_take;
-                assert!(taken <= budget - budget / 8, "{tables} tables, {workers} workers: {taken} of {budget}");
+                // Of the least budget the floors leave less.
+                let most = if budget == least { budget - budget / 8 } else { budget - kept_back(budget) };
+                assert!(taken <= most, "{tables} tables, {workers} workers: {taken} of {budget}");
                 assert!(taken > budget / 2, "{tables} tables, {workers} workers: {taken} of {budget}");
                 assert!(plan.memtables < plan.block_cache, "{plan:?}");
             }
