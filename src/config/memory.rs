@@ -33,7 +33,7 @@ impl MemoryPlan {
     }
 
     /// Shares `budget` out, but for three sixteenths: the program itself, the live tier of the index, and what the allocator keeps are counted
-    /// nowhere. `workers` are those of each table. Index writers, queues and consumers have floors, the caches take what remains.
+    /// nowhere; where the floors take more, as of the least budget, no less than an eighth. `workers` are those of each table. Index writers, queues and consumers have floors, the caches take what remains.
     pub fn share(budget: u64, tables: usize, workers: usize) -> Self {
         const MIB: u64 = 1 << 20;
         let tables = tables.max(1) as u64;

@@ -88,11 +88,19 @@ mod tests {
         }
         let kept = (0..100).filter(|n| sets.of(segment, &word(&view, &n.to_string())).is_some()).count();
         assert!((10..=20).contains(&kept), "{kept} of 100 where 20 have room");
-        let tight = Sets::new(each * 5 / 4);
-        tight.keep(segment, &word(&view, "0"), &bits);
-        assert!(tight.of(segment, &word(&view, "0")).is_some(), "it takes most of the room");
         let (_other_dir, other) = filled(SMALLEST as usize);
         assert!(sets.of(&other.readers()[0], &word(&view, "99")).is_none(), "another segment");
+    }
+
+    #[test]
+    fn a_set_may_take_most_of_a_large_room() {
+        let (_dir, view) = filled(SMALLEST as usize);
+        let segment: &SegmentReader = &view.readers()[0];
+        let sets = Sets::new(1 << 20);
+        sets.keep(segment, &word(&view, "oak"), &Arc::new(BitSet::with_max_value(6 << 20)));
+        assert!(sets.of(segment, &word(&view, "oak")).is_some(), "three quarters of it");
+        sets.keep(segment, &word(&view, "elm"), &Arc::new(BitSet::with_max_value(9 << 20)));
+        assert!(sets.of(segment, &word(&view, "elm")).is_none(), "more than there is");
     }
 
     #[test]
