@@ -77,10 +77,11 @@ fn normal(def: &TableDef, name: &str, value: Value) -> Value {
 /// Everything that can be seen of a record, against the model.
 fn same_as_model(def: &TableDef, record: &Record, model: &Model<'_>) -> TestCaseResult {
     let shown = render::fields(def, KEY.as_bytes(), record, None);
-    let names: Option<BTreeSet<String>> = shown.as_ref().map(|all| all.iter().map(|(name, _)| name.clone()).collect());
+    let names: Option<BTreeSet<String>> =
+        shown.as_ref().map(|all| all.iter().map(|(name, _)| name.to_string()).collect());
     let json = render::json(def, KEY.as_bytes(), record, None).map(|all| all.keys().cloned().collect());
     prop_assert_eq!(json, names);
-    let shown = shown.map(|all| all.into_iter().map(|(n, v)| (n.clone(), normal(def, &n, v))).collect::<Vec<_>>());
+    let shown = shown.map(|all| all.into_iter().map(|(n, v)| (n.to_string(), normal(def, &n, v))).collect::<Vec<_>>());
     let expected = model.shown(KEY);
     prop_assert_eq!(record.is_visible(), expected.is_some());
     prop_assert_eq!(shown, expected, "what is shown, against the model");

@@ -3,7 +3,7 @@
 use super::value::Value;
 
 /// Orders the events of a key: one or two signed integers taken from the event, compared in order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, bincode::Decode)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
     /// First part (milliseconds, log sequence number, …).
     pub major: i64,
@@ -19,7 +19,7 @@ impl Version {
 }
 
 /// (version, source rank): what decides between two values of a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, bincode::Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp {
     /// Version of the event that wrote the value.
     pub version: Version,

@@ -1,5 +1,7 @@
 //! What a client sees of a record.
 
+use smol_str::{SmolStr, ToSmolStr};
+
 use super::definition::{FieldDef, FieldType, KeyFrom, TableDef};
 use super::derived;
 use super::state::{FieldState, Record};
@@ -13,20 +15,23 @@ use super::value::Value;
 /// A derived field alone makes no record: it is computed where there is something else to show.
 /// A dynamic member that was stored before a field of its name was declared is shown until the field holds something.
 /// A declared field with the name of the key's path is shown in the key's place, if it has a value.
-pub fn fields(def: &TableDef, key: &[u8], record: &Record, only: Option<&[String]>) -> Option<Vec<(String, Value)>> {
+pub fn fields(def: &TableDef, key: &[u8], record: &Record, only: Option<&[String]>) -> Option<Vec<(SmolStr, Value)>> {
     let wanted = |name: &str| only.is_none_or(|only| only.iter().any(|n| n == name));
+    // Most names are short enough to stand in place.
+    let mut out: Vec<(SmolStr, Value)> = Vec::with_capacity(1 + def.fields.len() + record.dynamic.len());
     let shown = def.fields.iter().filter_map(|field| Some((field, value(field, record)?)));
-    let mut out: Vec<(String, Value)> = shown.map(|(field, v)| (field.name.clone(), display(field.kind, v))).collect();
+    out.extend(shown.map(|(field, v)| (SmolStr::new(&field.name), display(field.kind, v))));
     let key_name = key_name(def);
     let lead = key_name.as_ref().and_then(|name| out.iter().position(|(held, _)| held == name));
     let declared = out.len();
-    out.extend(unshadowed(def, record, key_name.as_deref()).map(|(name, v)| (name.to_owned(), v.clone())));
+    out.extend(unshadowed(def, record, key_name.as_deref()).map(|(name, v)| (SmolStr::new(name), v.clone())));
     if out.is_empty() {
         return None;
     }
     let derived = derived::values(def, key, record, wanted).into_iter();
     let derived = derived.filter_map(|(field, value)| Some((field, value.ok()??)));
-    out.splice(declared..declared, derived.map(|(field, value)| (field.name.clone(), display(field.kind, value))));
+    let derived = derived.map(|(field, value)| (SmolStr::new(&field.name), display(field.kind, value)));
+    out.splice(declared..declared, derived);
     if let Some(name) = key_name {
         let lead = match lead {
             Some(at) => out.remove(at),
@@ -46,9 +51,9 @@ pub fn is_shown(def: &TableDef, record: &Record) -> bool {
         || unshadowed(def, record, key_name.as_deref()).next().is_some()
 }
 
-fn key_name(def: &TableDef) -> Option<String> {
+fn key_name(def: &TableDef) -> Option<SmolStr> {
     match &def.key {
-        KeyFrom::Path(path) => Some(path.to_string()),
+        KeyFrom::Path(path) => Some(path.to_smolstr()),
         KeyFrom::Message => None,
     }
 }
@@ -61,7 +66,7 @@ pub fn json(
     only: Option<&[String]>,
 ) -> Option<serde_json::Map<String, serde_json::Value>> {
     let all = fields(def, key, record, only)?;
-    Some(all.into_iter().map(|(name, v)| (name, v.to_json())).collect())
+    Some(all.into_iter().map(|(name, v)| (name.into(), v.to_json())).collect())
 }
 
 /// The current (merged) value of a declared field as its type keeps it (dates as `Int` milliseconds); `None` if there is
@@ -161,7 +166,7 @@ mod tests {
             ("b", text("x")),
             ("zz", Value::Int(1)),
         ];
-        assert_eq!(fields(&def, b"k-1", &record, None), Some(expected.map(|(n, v)| (n.to_owned(), v)).into()));
+        assert_eq!(fields(&def, b"k-1", &record, None), Some(expected.map(|(n, v)| (n.into(), v)).into()));
         assert_eq!(current(&def, &record, 0), Some(Value::Int(1_700_000_000_001)));
         assert_eq!(current(&def, &record, 9), None);
         assert_eq!(dynamic(&record), [("b", &text("x")), ("zz", &Value::Int(1))]);
@@ -183,6 +188,6 @@ mod tests {
     fn the_key_is_not_shown_where_the_message_has_it() {
         let def = TableDef { key: KeyFrom::Message, ..def() };
         let record = after(&def, &[upsert(&def, 0, 1, 1, &[("b", text("x"))])]);
-        assert_eq!(fields(&def, b"k", &record, None), Some(vec![("b".to_owned(), text("x"))]));
+        assert_eq!(fields(&def, b"k", &record, None), Some(vec![("b".into(), text("x"))]));
     }
 }

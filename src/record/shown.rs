@@ -1,6 +1,7 @@
 //! A record as an answer carries it: written straight from the merged values, with no tree of JSON between.
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use smol_str::SmolStr;
 
 use super::definition::TableDef;
 use super::render;
@@ -9,7 +10,7 @@ use super::value::Value;
 
 /// The visible fields of a record in the order of [`render::fields`]; serialises as one JSON object.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Shown(Vec<(String, Value)>);
+pub struct Shown(Vec<(SmolStr, Value)>);
 
 impl Shown {
     /// What is visible of `record`, or `None` if it is absent; `only` selects names.
@@ -48,9 +49,9 @@ impl Serialize for Value {
     }
 }
 
-fn members<S: Serializer>(all: &[(String, Value)], serializer: S) -> Result<S::Ok, S::Error> {
+fn members<S: Serializer>(all: &[(impl AsRef<str>, Value)], serializer: S) -> Result<S::Ok, S::Error> {
     let mut object = serializer.serialize_map(Some(all.len()))?;
-    all.iter().try_for_each(|(name, value)| object.serialize_entry(name, value))?;
+    all.iter().try_for_each(|(name, value)| object.serialize_entry(name.as_ref(), value))?;
     object.end()
 }
 

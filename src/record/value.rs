@@ -1,12 +1,6 @@
 //! Values of fields.
 
-use bincode::Decode;
-use bincode::de::{BorrowDecode, BorrowDecoder, Decoder};
-use bincode::error::DecodeError;
 use smol_str::SmolStr;
-
-/// Deepest nesting that stored bytes may have; above what any decoder of events lets through.
-const MAX_STORED_DEPTH: usize = 200;
 
 /// A value. Objects are sorted by member name without repetition. In `json` and dynamic fields an integral float within
 /// the range of `i64` is an [`Value::Int`], so that equal canonical text means equal bytes.
@@ -95,58 +89,6 @@ impl Value {
                 serde_json::Value::Object(members.iter().map(|(n, v)| (n.clone(), v.to_json())).collect())
             }
         }
-    }
-
-    fn decode_at<'de, D: BorrowDecoder<'de>>(decoder: &mut D, depth: usize) -> Result<Self, DecodeError> {
-        if depth > MAX_STORED_DEPTH {
-            return Err(DecodeError::Other("value nested too deep"));
-        }
-        Ok(match u32::decode(decoder)? {
-            0 => Value::Null,
-            1 => Value::Bool(bool::decode(decoder)?),
-            2 => Value::Int(i64::decode(decoder)?),
-            3 => Value::Float(canonical_float(f64::decode(decoder)?)?),
-            4 => Value::Str(<&str>::borrow_decode(decoder)?.into()),
-            5 => {
-                let mut items = Vec::new();
-                for _ in 0..length(decoder)? {
-                    items.push(Self::decode_at(decoder, depth + 1)?);
-                }
-                Value::Array(items)
-            }
-            6 => {
-                let mut members: Vec<(String, Value)> = Vec::new();
-                for _ in 0..length(decoder)? {
-                    let name = <&str>::borrow_decode(decoder)?;
-                    if members.last().is_some_and(|(last, _)| last.as_str() >= name) {
-                        return Err(DecodeError::Other("object members out of order"));
-                    }
-                    members.push((name.to_owned(), Self::decode_at(decoder, depth + 1)?));
-                }
-                Value::Object(members)
-            }
-            _ => return Err(DecodeError::Other("unknown kind of value")),
-        })
-    }
-}
-
-impl<'de, C> BorrowDecode<'de, C> for Value {
-    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        Self::decode_at(decoder, 0)
-    }
-}
-
-/// The length of a container that follows. Nothing is allocated by it: every element must really be there.
-pub(super) fn length<D: Decoder>(decoder: &mut D) -> Result<u64, DecodeError> {
-    u64::decode(decoder)
-}
-
-/// Refuses stored floats that no merge can have written.
-pub(super) fn canonical_float(value: f64) -> Result<f64, DecodeError> {
-    if value.is_finite() && !(value == 0.0 && value.is_sign_negative()) {
-        Ok(value)
-    } else {
-        Err(DecodeError::Other("float is not finite or negative zero"))
     }
 }
 
