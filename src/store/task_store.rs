@@ -24,6 +24,9 @@ const CHANGELOG: &[u8] = b"changelog";
 const POSITION: &[u8] = b"position";
 const DEFINITION: &[u8] = b"definition";
 
+/// What a write batch holds of a record beside its key and value, at most: a kind, a family and two lengths.
+const PUT_BYTES: usize = 16;
+
 /// Folder of the database within that of the task, and its name while it is removed.
 const FILES: &str = "db";
 const GONE: &str = "db.gone";
@@ -214,7 +217,8 @@ impl Store {
 
     fn prepare(&self, batch: &StoreBatch<'_>) -> Result<WriteBatch> {
         let (records, meta) = (self.family(RECORDS)?, self.family(META)?);
-        let mut write = WriteBatch::default();
+        let bytes = |(key, value): &(&[u8], Option<&[u8]>)| key.len() + value.map_or(0, <[u8]>::len) + PUT_BYTES;
+        let mut write = WriteBatch::with_capacity_bytes(batch.records.iter().map(bytes).sum());
         for (key, value) in &batch.records {
             match value {
                 Some(value) => write.put_cf(&records, key, value),

@@ -74,7 +74,7 @@ pub fn stage(def: &TableDef, tasks: &BTreeMap<u32, Task>, batch: Batch) -> Stage
         let task = tasks.get(&partition)?;
         let position = moved(def, &task.position, &b);
         let TaskBatch { changes, moved, due, ended, .. } = b;
-        Some(StagedTask { partition, changes: changes.into_list(), batch: moved, due, ended, position })
+        Some(StagedTask { partition, changes: changes.into_sorted(), batch: moved, due, ended, position })
     };
     let quarantined: Vec<_> = batch.quarantined.into_iter().filter(|q| tasks.contains_key(&q.task)).collect();
     let misplaced = batch.misplaced.into_iter().filter(|m| tasks.contains_key(&m.partition)).collect();
