@@ -1,16 +1,17 @@
 # syntax=docker/dockerfile:1
 
-# ---- build: the dist profile (thin LTO, stripped) ----
+# ---- build: what scripts/dist builds (thin LTO, laid out by profile/, stripped) ----
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update \
- && apt-get install -y --no-install-recommends build-essential clang libclang-dev pkg-config libssl-dev zlib1g-dev \
+ && apt-get install -y --no-install-recommends build-essential clang libclang-dev pkg-config libssl-dev zlib1g-dev xz-utils \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
+# The script gets the clang that goes with rustc, if Debian has it.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/target \
-    CARGO_TARGET_DIR=/target cargo build --locked --profile dist --bin keld \
- && install -D -m 0755 /target/dist/keld /out/keld
+    keld=$(CARGO_TARGET_DIR=/target scripts/dist) \
+ && install -D -m 0755 "$keld" /out/keld
 
 # ---- run ----
 FROM debian:bookworm-slim

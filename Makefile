@@ -5,7 +5,7 @@ KELD = $(CARGO_TARGET_DIR)/release/keld
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build dist test check fmt lint docs acceptance bench bench-queries bench-cluster growth peer profile instructions speed fuzz setup clean-state
+.PHONY: help demo build dist train test check fmt lint docs acceptance bench bench-queries bench-cluster growth peer profile instructions speed fuzz setup clean-state
 
 help:
 	@echo 'Keld: one coherent, searchable record per key from overlapping event streams.'
@@ -14,7 +14,8 @@ help:
 	@echo '  make test         everything that CI runs: format, lints, docs, dependencies, all tests'
 	@echo
 	@echo '  make build        the binary only'
-	@echo '  make dist         the binary as it is shipped and measured: optimised across crates, some minutes'
+	@echo '  make dist         the binary as it is shipped and measured: optimised across crates and by profile/, some minutes'
+	@echo '  make train        records profile/ anew, when Cargo.lock or the compiler have changed; 20 minutes'
 	@echo '  make check        format, lints and docs; no tests'
 	@echo '  make fmt          format the code'
 	@echo '  make lint         clippy and cargo-deny'
@@ -45,8 +46,11 @@ build: setup
 	@[ -x $(KELD) ] || echo '== build: the first one compiles RocksDB and takes about ten minutes on two cores'
 	@cargo build --release
 
-dist: setup
+dist:
 	@scripts/dist
+
+train:
+	@scripts/train $(ARGS)
 
 setup:
 	@scripts/setup
