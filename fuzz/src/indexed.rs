@@ -33,6 +33,7 @@ fn fill() -> crate::Result<Arc<TableIndex>> {
         catch_up_interval: Duration::from_millis(1),
         commit_interval: Duration::from_millis(10),
         sync_interval: Duration::from_secs(86_400),
+        sets_memory: 1 << 20,
         metrics: Metrics::new().table("t", &["a".to_owned(), "b".to_owned()], &derived),
     };
     let (index, _) = TableIndex::open(def.clone(), options)?;
@@ -46,8 +47,15 @@ fn fill() -> crate::Result<Arc<TableIndex>> {
         IndexChange { key: format!("k-{}", n + 1).into_bytes().into(), stored: Some(stored), existed: false }
     };
     let changes: Vec<IndexChange> = EVENTS.iter().enumerate().map(change).collect();
-    let batch =
-        IndexBatch { partition: 0, changelog: 1, sources: Vec::new(), changes, oldest_ms: None, catching_up: false };
+    let batch = IndexBatch {
+        partition: 0,
+        changelog: 1,
+        sources: Vec::new(),
+        changes,
+        oldest_ms: None,
+        behind: None,
+        records: None,
+    };
     index.submit_last(batch)?;
     index.flush()?;
     assert_eq!(index.view().documents(), EVENTS.len() as u64);

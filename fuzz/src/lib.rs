@@ -13,6 +13,8 @@ pub mod fault;
 pub mod index;
 #[path = "../../src/metrics/mod.rs"]
 pub mod metrics;
+#[path = "../../src/priority.rs"]
+pub mod priority;
 #[path = "../../src/record/mod.rs"]
 pub mod record;
 
