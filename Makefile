@@ -11,7 +11,7 @@ help:
 	@echo 'Keld: one coherent, searchable record per key from overlapping event streams.'
 	@echo
 	@echo '  make demo         build, then show it: real flights, three searches, a page to open (Ctrl-C ends it)'
-	@echo '  make test         everything that CI runs: format, lints, docs, dependencies, all tests'
+	@echo '  make test         everything that CI runs: format, lints, docs, fuzz targets, dependencies, all tests'
 	@echo
 	@echo '  make build        the binary only'
 	@echo '  make dist         the binary as it is shipped and measured: optimised across crates and by profile/, some minutes'

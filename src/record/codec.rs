@@ -25,6 +25,9 @@ use crate::{Error, Kind, Result};
 /// Format version written by this build.
 pub const FORMAT: u8 = 1;
 
+/// Most bytes that one stored record may have. A changelog record is far below it.
+const LIMIT: usize = 64 << 20;
+
 /// Appends the stored form of `record` to `out`. Equal records give equal bytes.
 pub fn encode(record: &Record, out: &mut Vec<u8>) {
     out.push(FORMAT);
@@ -42,6 +45,9 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
     };
     if *format != FORMAT {
         return Err(corrupt(format!("stored record has format {format}, this build reads {FORMAT}")));
+    }
+    if body.len() > LIMIT {
+        return Err(corrupt(format!("stored record has {} bytes, at most {LIMIT} can be read", bytes.len())));
     }
     let mut reader = Reader::new(body);
     match take_record(&mut reader) {

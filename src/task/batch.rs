@@ -190,3 +190,28 @@ impl Batch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(key: &str, stored: &[u8], existed: bool) -> Change {
+        Change { key: key.as_bytes().into(), stored: Some(stored.to_vec()), visible: true, existed }
+    }
+
+    #[test]
+    fn changes_come_by_key_with_the_last_state_of_each_and_what_was_before_the_first() {
+        let of = |all: Vec<Change>| {
+            let mut changes = Changes::default();
+            all.into_iter().for_each(|change| changes.push(change));
+            changes
+        };
+        let mut all = of(vec![change("b", b"1", false), change("d", b"1", true)]);
+        all.absorb(of(vec![change("a", b"2", true), change("b", b"2", true), change("c", b"2", false)]));
+        all.absorb(of(vec![change("a", b"3", true)]));
+        let seen: Vec<_> =
+            all.into_sorted().into_iter().map(|c| (c.key.to_vec(), c.stored.unwrap(), c.existed)).collect();
+        let expected = [("a", "3", true), ("b", "2", false), ("c", "2", false), ("d", "1", true)];
+        assert_eq!(seen, expected.map(|(key, stored, existed)| (key.into(), stored.into(), existed)));
+    }
+}

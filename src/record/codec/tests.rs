@@ -187,6 +187,16 @@ fn lengths_without_content_allocate_nothing() {
 }
 
 #[test]
+fn a_record_beyond_all_bounds_is_refused() {
+    let cell = Cell { value: Value::Str("x".repeat(LIMIT).into()), stamp: stamp(7, 1) };
+    let mut large = Vec::new();
+    encode(&Record { fields: vec![(9, FieldState::Lww(cell))], ..Record::default() }, &mut large);
+    let error = decode(&large).unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt);
+    assert!(error.message().contains("at most 67108864"), "{error}");
+}
+
+#[test]
 fn nesting_without_end_is_refused() {
     let mut body = vec![FORMAT, 0, 1, 0, 0, 0, 1, 9, 0, 0];
     body.extend([5, 1].repeat(1 << 20));
