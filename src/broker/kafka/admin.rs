@@ -14,7 +14,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::errors::{advised, code_of, error, error_at, kind_of, placed};
+use super::errors::{advised, code_of, error, error_at, is_moving, kind_of, placed};
 use super::watch::{Listener, Watch};
 use super::{KafkaOptions, PATIENCE, Watches, partition_id, settings};
 use crate::broker::{Offset, TopicInfo, TopicPartition, TopicSpec, Watermarks};
@@ -206,8 +206,16 @@ impl Admin {
 
     /// Client ids of a group's members, which are their addresses. Only groups of the classic protocol are described so.
     pub(super) fn members(&self, group: &str, timeout: Duration) -> Result<Vec<String>> {
-        let asked = self.all.client.fetch_group_list(Some(group), timeout);
-        let list = asked.map_err(|e| self.all.error(format!("asking who is in group {group}"), e))?;
+        let deadline = Instant::now() + timeout;
+        let list = loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.all.client.fetch_group_list(Some(group), left) {
+                Ok(list) => break list,
+                // The first question to a new cluster meets one that reads its groups; soon there is an answer.
+                Err(e) if code_of(&e).is_some_and(is_moving) && left > LOOK_AGAIN => thread::sleep(LOOK_AGAIN),
+                Err(e) => return Err(self.all.error(format!("asking who is in group {group}"), e)),
+            }
+        };
         self.all.listen();
         let group = list.groups().iter().find(|g| g.name() == group);
         Ok(group.map_or_else(Vec::new, |g| g.members().iter().map(|m| m.client_id().to_owned()).collect()))

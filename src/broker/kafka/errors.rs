@@ -94,6 +94,11 @@ fn is_stale_group(code: Code) -> bool {
     )
 }
 
+/// Whether a coordinator is about to come or to go: who asks again soon has an answer.
+pub(super) fn is_moving(code: Code) -> bool {
+    matches!(code, Code::CoordinatorLoadInProgress | Code::CoordinatorNotAvailable | Code::NotCoordinator)
+}
+
 /// What no retry helps against: permission, size, definition.
 fn is_refusal(code: Code) -> bool {
     matches!(
@@ -168,6 +173,18 @@ mod tests {
         assert_eq!(kind_of(Code::InvalidProducerEpoch), Kind::Fenced);
         assert_eq!(kind_of(Code::TopicAuthorizationFailed), Kind::Refused);
         assert_eq!(kind_of(Code::UnknownTopicOrPartition), Kind::NotFound);
+    }
+
+    #[test]
+    fn a_coordinator_that_moves_is_asked_again_whatever_was_asked_of_it() {
+        let moving = |code| code_of(&KafkaError::GroupListFetch(code)).is_some_and(is_moving);
+        assert!(
+            [Code::CoordinatorLoadInProgress, Code::CoordinatorNotAvailable, Code::NotCoordinator]
+                .map(moving)
+                .iter()
+                .all(|m| *m)
+        );
+        assert!(!moving(Code::AllBrokersDown) && !moving(Code::GroupAuthorizationFailed));
     }
 
     #[test]
