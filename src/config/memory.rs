@@ -46,7 +46,7 @@ impl MemoryPlan {
         let batches = (budget / 10).clamp(16 * MIB, 128 * MIB);
         let spent = (index_writer + index_queue + index_sets) * tables + (consumer + producer) * workers + batches;
         let rest = (budget - kept_back(budget)).saturating_sub(spent).max(32 * MIB);
-        let record_cache = rest / 3;
+        let record_cache = rest / 5 * 2;
         let block_cache = rest - record_cache;
         Self {
             budget,
