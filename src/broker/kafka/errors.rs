@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_coordinator_that_moves_is_asked_again_whatever_was_asked_of_it() {
+    fn a_coordinator_that_moves_is_told_from_other_trouble() {
         let moving = |code| code_of(&KafkaError::GroupListFetch(code)).is_some_and(is_moving);
         assert!(
             [Code::CoordinatorLoadInProgress, Code::CoordinatorNotAvailable, Code::NotCoordinator]
