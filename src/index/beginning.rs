@@ -2,6 +2,8 @@
 //!
 //! The library has automata for this. They are built for each search, and how many documents match is found by walking through them.
 
+use std::sync::Arc;
+
 use tantivy::postings::TermInfo;
 use tantivy::query::{BitSetDocSet, EnableScoring, Explanation, Query, Scorer, Weight};
 use tantivy::schema::IndexRecordOption;
@@ -10,14 +12,19 @@ use tantivy::{
     Term,
 };
 
+use super::sets::{Has, Sets};
+
 /// Documents with a term of the same field that begins as this one; all score the same.
 #[derive(Clone, Debug)]
-pub struct Beginning(Term);
+pub struct Beginning {
+    term: Term,
+    known: Sets,
+}
 
 impl Beginning {
-    /// What has a term that begins so.
-    pub fn new(term: Term) -> Self {
-        Self(term)
+    /// What has a term that begins so. Sets of documents are taken from those that are `known`, or made known.
+    pub(super) fn new(term: Term, known: Sets) -> Self {
+        Self { term, known }
     }
 
     /// Hands over the terms of a segment that begin so, while `f` wants more; whether it wanted all.
@@ -26,8 +33,8 @@ impl Beginning {
         segment: &SegmentReader,
         mut f: impl FnMut(&InvertedIndexReader, &TermInfo) -> tantivy::Result<bool>,
     ) -> tantivy::Result<bool> {
-        let index = segment.inverted_index(self.0.field())?;
-        let start = self.0.serialized_value_bytes();
+        let index = segment.inverted_index(self.term.field())?;
+        let start = self.term.serialized_value_bytes();
         let mut terms = index.terms().range().ge(start).into_stream()?;
         while terms.advance() && terms.key().starts_with(start) {
             if !f(&index, terms.value())? {
@@ -35,6 +42,27 @@ impl Beginning {
             }
         }
         Ok(true)
+    }
+
+    /// All of a segment, those that are gone among them.
+    fn set(&self, segment: &SegmentReader) -> tantivy::Result<Arc<BitSet>> {
+        if let Some(known) = self.known.of(segment, Has::Beginning, &self.term) {
+            return Ok(known);
+        }
+        let mut bits = BitSet::with_max_value(segment.max_doc());
+        self.terms(segment, |index, term| {
+            let mut entries = index.read_block_postings_from_terminfo(term, IndexRecordOption::Basic)?;
+            while !entries.docs().is_empty() {
+                for doc in entries.docs() {
+                    bits.insert(*doc);
+                }
+                entries.advance();
+            }
+            Ok(true)
+        })?;
+        let bits = Arc::new(bits);
+        self.known.keep(segment, Has::Beginning, &self.term, &bits);
+        Ok(bits)
     }
 }
 
@@ -46,17 +74,7 @@ impl Query for Beginning {
 
 impl Weight for Beginning {
     fn scorer(&self, segment: &SegmentReader, boost: Score) -> tantivy::Result<Box<dyn Scorer>> {
-        let mut found = BitSet::with_max_value(segment.max_doc());
-        self.terms(segment, |index, term| {
-            let mut entries = index.read_block_postings_from_terminfo(term, IndexRecordOption::Basic)?;
-            while !entries.docs().is_empty() {
-                for doc in entries.docs() {
-                    found.insert(*doc);
-                }
-                entries.advance();
-            }
-            Ok(true)
-        })?;
+        let mut found = Arc::unwrap_or_clone(self.set(segment)?);
         if let Some(alive) = segment.alive_bitset() {
             found.intersect_update(alive.bitset());
         }

@@ -23,6 +23,7 @@ use super::masked::{Masked, text};
 use super::order::{Ordering, Sort, SortBy};
 use super::place::{Place, Rank, below_rounded, oriented, rounded, score_bits};
 use super::schema::{KEY, PARTITION};
+use super::sets::Sets;
 use super::stop::Stop;
 use crate::record::FieldType;
 
@@ -57,6 +58,8 @@ pub(super) struct Top<'a> {
     pub(super) scores: Scores,
     /// The runs of segments.
     pub(super) runs: KnownRuns,
+    /// Documents that words have.
+    pub(super) sets: Sets,
     /// The segments that are searched.
     pub(super) segments: &'a [Masked],
     pub(super) stop: Stop,
@@ -114,7 +117,7 @@ impl Top<'_> {
             if self.count
                 && let Scores::OneWord(word) = &self.scores
             {
-                found.total = Some(entries::living(word, segment)?);
+                found.total = Some(entries::living(word, segment, &self.sets)?);
             }
             return Ok(());
         }

@@ -14,7 +14,7 @@ use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, DocSet, Score, S
 
 use super::beginning::Beginning;
 use super::entries::Entries;
-use super::sets::Sets;
+use super::sets::{Has, Sets};
 
 /// To look a document up takes as long as to take so many, about.
 const LOOK_UP: u64 = 8;
@@ -160,18 +160,24 @@ impl List<'_> {
 
     /// All as a set; that of a word is kept for other searches.
     fn into_set(self, segment: &SegmentReader, known: Option<&Sets>) -> Arc<BitSet> {
-        let word = if let List::Word(_, _, word) = &self { Some(*word) } else { None };
-        let mut bits = BitSet::with_max_value(segment.max_doc());
-        self.in_blocks(&mut |docs| {
-            for doc in docs {
-                bits.insert(*doc);
+        match self {
+            List::Word(entries, _, word) => {
+                let bits = Arc::new(entries.into_set(segment));
+                if let Some(known) = known {
+                    known.keep(segment, Has::Whole, word, &bits);
+                }
+                bits
             }
-        });
-        let bits = Arc::new(bits);
-        if let Some((known, word)) = known.zip(word) {
-            known.keep(segment, word, &bits);
+            List::Other(mut scorer) => {
+                let mut bits = BitSet::with_max_value(segment.max_doc());
+                in_blocks(scorer.as_mut(), &mut |docs| {
+                    for doc in docs {
+                        bits.insert(*doc);
+                    }
+                });
+                Arc::new(bits)
+            }
         }
-        bits
     }
 }
 
@@ -286,7 +292,7 @@ impl Unscored {
     }
 
     fn set_of(&self, part: &Part, segment: &SegmentReader) -> Option<Arc<BitSet>> {
-        self.known.as_ref().zip(part.word.as_ref()).and_then(|(known, word)| known.of(segment, word))
+        self.known.as_ref().zip(part.word.as_ref()).and_then(|(known, word)| known.of(segment, Has::Whole, word))
     }
 }
 

@@ -226,7 +226,7 @@ fn sets_of_longer_lists_are_kept_and_used() {
         let query = parsed(&view, &format!("title:w{word}"));
         query.downcast_ref::<TermQuery>().expect("a word").term().clone()
     };
-    let is_kept = |word: usize| sets.of(segment, &term(word)).is_some();
+    let is_kept = |word: usize| sets.of(segment, Has::Whole, &term(word)).is_some();
     let both = found(&[2, 3]);
     assert!(both > 100, "{both} documents");
     assert!(is_kept(2) && !is_kept(3), "the longer one of both");
@@ -234,7 +234,7 @@ fn sets_of_longer_lists_are_kept_and_used() {
     assert!(!is_kept(5_000), "walked along, not marked");
     // A wrong set shows who goes by it, also where the other list is far shorter or longer.
     assert_eq!(found(&[2, 0]), 0, "17 is odd");
-    sets.keep(segment, &term(2), &Arc::new(BitSet::with_max_value_and_full(segment.max_doc())));
+    sets.keep(segment, Has::Whole, &term(2), &Arc::new(BitSet::with_max_value_and_full(segment.max_doc())));
     let threes = found(&[3]);
     assert_eq!([found(&[2, 3]), found(&[3, 2]), found(&[2, 0])], [threes, threes, 1]);
 }

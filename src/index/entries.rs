@@ -1,8 +1,16 @@
 //! The documents of a word, block by block as the index stores them: nobody walks along.
 
+use std::sync::Arc;
+
+use tantivy::fastfield::AliveBitSet;
 use tantivy::postings::BlockSegmentPostings;
 use tantivy::schema::IndexRecordOption;
-use tantivy::{COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, SegmentReader, Term};
+use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, SegmentReader, Term};
+
+use super::sets::{Has, Sets};
+
+/// Documents of which a set says in one number whether they are in it. To count the documents of a set is to look at all of these numbers.
+const DOCUMENTS_A_CELL: u32 = 64;
 
 /// Documents of a segment that have a word, ascending, those that are gone among them.
 pub(super) struct Entries(Box<BlockSegmentPostings>);
@@ -26,13 +34,120 @@ impl Entries {
             self.0.advance();
         }
     }
+
+    /// All as a set.
+    pub(super) fn into_set(self, segment: &SegmentReader) -> BitSet {
+        let mut bits = BitSet::with_max_value(segment.max_doc());
+        self.in_blocks(&mut |docs| {
+            for doc in docs {
+                bits.insert(*doc);
+            }
+        });
+        bits
+    }
 }
 
-/// How many documents of a segment have a word, and live.
-pub(super) fn living(word: &Term, segment: &SegmentReader) -> tantivy::Result<u64> {
+/// How many documents of a segment have a word, and live. Where they are many, their set is taken from those that are `known`, or made
+/// known.
+pub(super) fn living(word: &Term, segment: &SegmentReader, known: &Sets) -> tantivy::Result<u64> {
+    let alive = segment.alive_bitset();
+    if let Some((set, alive)) = known.of(segment, Has::Whole, word).zip(alive) {
+        return Ok(in_both(&set, alive));
+    }
     let Some(entries) = Entries::of(word, segment)? else { return Ok(0) };
-    let Some(alive) = segment.alive_bitset() else { return Ok(entries.len().into()) };
-    let mut living = 0;
-    entries.in_blocks(&mut |docs| living += docs.iter().map(|doc| u64::from(alive.is_alive(*doc))).sum::<u64>());
-    Ok(living)
+    let Some(alive) = alive else { return Ok(entries.len().into()) };
+    if entries.len() < segment.max_doc() / DOCUMENTS_A_CELL {
+        let mut living = 0;
+        entries.in_blocks(&mut |docs| living += docs.iter().map(|doc| u64::from(alive.is_alive(*doc))).sum::<u64>());
+        return Ok(living);
+    }
+    let set = Arc::new(entries.into_set(segment));
+    known.keep(segment, Has::Whole, word, &set);
+    Ok(in_both(&set, alive))
+}
+
+fn in_both(set: &BitSet, alive: &AliveBitSet) -> u64 {
+    let mut both = set.clone();
+    both.intersect_update(alive.bitset());
+    both.len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use tantivy::query::TermQuery;
+
+    use super::super::testing::{batch, change, def, options, titled};
+    use super::super::{TableIndex, View};
+    use super::*;
+    use crate::query::parse;
+
+    const DOCUMENTS: u32 = 4_096;
+
+    /// One segment, of whose documents every second has the word "oak" and every thousandth the word "elm".
+    fn filled(dir: &std::path::Path) -> Arc<TableIndex> {
+        let (index, _) = TableIndex::open_at(Arc::new(def()), options(dir), None).expect("the index opens");
+        let title = |n: u32| match n {
+            n if n.is_multiple_of(1_000) => "oak elm",
+            n if n.is_multiple_of(2) => "oak",
+            _ => "ash",
+        };
+        let put = |n: u32| change(&n.to_string(), Some(titled(&def(), &n.to_string(), title(n))), false);
+        index.submit(batch(0, 1, (0..DOCUMENTS).map(put).collect())).expect("submitted");
+        index.flush().expect("flushed");
+        index
+    }
+
+    fn without(index: &TableIndex, position: i64, gone: impl Iterator<Item = u32>) {
+        index
+            .submit(batch(0, position, gone.map(|n| change(&n.to_string(), None, true)).collect()))
+            .expect("submitted");
+        index.flush().expect("flushed");
+    }
+
+    fn word(view: &View, text: &str) -> Term {
+        let query =
+            parse::lenient(view, &format!("title:{text}"), &mut parse::Spent::default()).expect("a query").query;
+        query.downcast_ref::<TermQuery>().expect("a word").term().clone()
+    }
+
+    fn count(index: &TableIndex, text: &str, known: &Sets) -> u64 {
+        let view = index.view();
+        let word = word(&view, text);
+        view.readers().iter().map(|segment| living(&word, segment, known).expect("an answer")).sum()
+    }
+
+    #[test]
+    fn a_set_that_is_known_counts_what_lives_now() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let index = filled(dir.path());
+        let known = Sets::new(1 << 20);
+        let words = ["oak", "elm", "ash", "fir"];
+        let counts = |known: &Sets| words.map(|word| count(&index, word, known));
+        assert_eq!(counts(&known), [2_048, 5, 2_048, 0]);
+        without(&index, 2, (0..DOCUMENTS).filter(|n| n.is_multiple_of(3)));
+        let expected = [2_048 - 683, 3, 2_048 - 683, 0];
+        assert_eq!([counts(&known), counts(&known)], [expected; 2], "made known, and known");
+        without(&index, 3, [1, 2, 4, 2_000].into_iter());
+        assert_eq!(counts(&known), [2_048 - 686, 2, 2_048 - 684, 0], "with more of them gone");
+        assert_eq!(counts(&Sets::new(0)), counts(&known), "with room for none");
+    }
+
+    #[test]
+    fn sets_are_made_of_frequent_words() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let index = filled(dir.path());
+        without(&index, 2, [1].into_iter());
+        let known = Sets::new(1 << 20);
+        let view = index.view();
+        let segment = &view.readers()[0];
+        let all = Arc::new(BitSet::with_max_value_and_full(segment.max_doc()));
+        for (text, is_frequent) in [("oak", true), ("elm", false)] {
+            let word = word(&view, text);
+            let right = count(&index, text, &known);
+            assert_eq!(known.of(segment, Has::Whole, &word).is_some(), is_frequent, "{text}");
+            // A wrong set shows who goes by it.
+            known.keep(segment, Has::Whole, &word, &all);
+            assert_eq!(count(&index, text, &known), u64::from(DOCUMENTS - 1), "{text}, of which there are {right}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
-//! Sets of the documents that have a word, kept for searches that demand the same word again.
+//! Sets of the documents that have a word, or one that begins so, kept for searches that look for the same again.
 //!
-//! Filters come back: the same brand, the same state, whatever else is looked for. A segment never changes, so neither does the set of its
-//! documents that have a word, whatever the mask.
+//! Filters come back: the same brand, the same state, whatever else is looked for. So do words that many look for, of which all that live
+//! are to be counted. A segment never changes, so neither does the set of its documents that have a word, whatever the mask.
 
 use std::sync::Arc;
 
@@ -18,15 +18,26 @@ const OVERHEAD: u64 = 256;
 /// large segment would be lost on a machine with many processors.
 const FEW: usize = 32;
 
+/// How the documents of a set have its word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Has {
+    /// As it is.
+    Whole,
+    /// As the beginning of a word of the same field.
+    Beginning,
+}
+
+type Key = (SegmentId, Has, Term);
+
 /// The sets that are kept; cheap to clone, and all clones are one.
 #[derive(Clone, Debug)]
-pub(super) struct Sets(Arc<Cache<(SegmentId, Term), Arc<BitSet>, Bytes>>);
+pub(super) struct Sets(Arc<Cache<Key, Arc<BitSet>, Bytes>>);
 
 #[derive(Clone, Debug)]
 struct Bytes;
 
-impl Weighter<(SegmentId, Term), Arc<BitSet>> for Bytes {
-    fn weight(&self, _: &(SegmentId, Term), bits: &Arc<BitSet>) -> u64 {
+impl Weighter<Key, Arc<BitSet>> for Bytes {
+    fn weight(&self, _: &Key, bits: &Arc<BitSet>) -> u64 {
         u64::from(bits.max_value()) / 8 + OVERHEAD
     }
 }
@@ -37,18 +48,18 @@ impl Sets {
         Self(Arc::new(Cache::with_weighter(FEW, bytes, Bytes)))
     }
 
-    /// The documents of a segment that have a word, if they are kept.
-    pub(super) fn of(&self, segment: &SegmentReader, word: &Term) -> Option<Arc<BitSet>> {
+    /// The documents of a segment that have this word, if they are kept.
+    pub(super) fn of(&self, segment: &SegmentReader, has: Has, word: &Term) -> Option<Arc<BitSet>> {
         if segment.max_doc() < SMALLEST {
             return None;
         }
-        self.0.get(&(segment.segment_id(), word.clone()))
+        self.0.get(&(segment.segment_id(), has, word.clone()))
     }
 
     /// Keeps them.
-    pub(super) fn keep(&self, segment: &SegmentReader, word: &Term, bits: &Arc<BitSet>) {
+    pub(super) fn keep(&self, segment: &SegmentReader, has: Has, word: &Term, bits: &Arc<BitSet>) {
         if segment.max_doc() >= SMALLEST {
-            self.0.insert((segment.segment_id(), word.clone()), Arc::clone(bits));
+            self.0.insert((segment.segment_id(), has, word.clone()), Arc::clone(bits));
         }
     }
 }
@@ -80,16 +91,17 @@ mod tests {
         let bits = Arc::new(BitSet::with_max_value(segment.max_doc()));
         let each = u64::from(SMALLEST) / 8 + OVERHEAD;
         let sets = Sets::new(20 * each);
-        assert!(sets.of(segment, &word(&view, "0")).is_none());
+        assert!(sets.of(segment, Has::Whole, &word(&view, "0")).is_none());
         for n in 0..100 {
             let word = word(&view, &n.to_string());
-            sets.keep(segment, &word, &bits);
-            assert!(sets.of(segment, &word).is_some_and(|kept| Arc::ptr_eq(&kept, &bits)), "{n}");
+            sets.keep(segment, Has::Whole, &word, &bits);
+            assert!(sets.of(segment, Has::Beginning, &word).is_none(), "{n}: not what begins so");
+            assert!(sets.of(segment, Has::Whole, &word).is_some_and(|kept| Arc::ptr_eq(&kept, &bits)), "{n}");
         }
-        let kept = (0..100).filter(|n| sets.of(segment, &word(&view, &n.to_string())).is_some()).count();
+        let kept = (0..100).filter(|n| sets.of(segment, Has::Whole, &word(&view, &n.to_string())).is_some()).count();
         assert!((10..=20).contains(&kept), "{kept} of 100 where 20 have room");
         let (_other_dir, other) = filled(SMALLEST as usize);
-        assert!(sets.of(&other.readers()[0], &word(&view, "99")).is_none(), "another segment");
+        assert!(sets.of(&other.readers()[0], Has::Whole, &word(&view, "99")).is_none(), "another segment");
     }
 
     #[test]
@@ -97,10 +109,10 @@ mod tests {
         let (_dir, view) = filled(SMALLEST as usize);
         let segment: &SegmentReader = &view.readers()[0];
         let sets = Sets::new(1 << 20);
-        sets.keep(segment, &word(&view, "oak"), &Arc::new(BitSet::with_max_value(6 << 20)));
-        assert!(sets.of(segment, &word(&view, "oak")).is_some(), "three quarters of it");
-        sets.keep(segment, &word(&view, "elm"), &Arc::new(BitSet::with_max_value(9 << 20)));
-        assert!(sets.of(segment, &word(&view, "elm")).is_none(), "more than there is");
+        sets.keep(segment, Has::Whole, &word(&view, "oak"), &Arc::new(BitSet::with_max_value(6 << 20)));
+        assert!(sets.of(segment, Has::Whole, &word(&view, "oak")).is_some(), "three quarters of it");
+        sets.keep(segment, Has::Whole, &word(&view, "elm"), &Arc::new(BitSet::with_max_value(9 << 20)));
+        assert!(sets.of(segment, Has::Whole, &word(&view, "elm")).is_none(), "more than there is");
     }
 
     #[test]
@@ -108,7 +120,7 @@ mod tests {
         let (_dir, view) = filled(SMALLEST as usize - 1);
         let segment: &SegmentReader = &view.readers()[0];
         let sets = Sets::new(1 << 20);
-        sets.keep(segment, &word(&view, "oak"), &Arc::new(BitSet::with_max_value(segment.max_doc())));
-        assert!(sets.of(segment, &word(&view, "oak")).is_none());
+        sets.keep(segment, Has::Whole, &word(&view, "oak"), &Arc::new(BitSet::with_max_value(segment.max_doc())));
+        assert!(sets.of(segment, Has::Whole, &word(&view, "oak")).is_none());
     }
 }

@@ -185,9 +185,14 @@ impl View {
         Ok(Highlighter::new(query, target.field, analyzer, prefixes, length))
     }
 
+    /// What has a term that begins so.
+    pub fn beginning(&self, prefix: Term) -> Beginning {
+        Beginning::new(prefix, self.blank.sets.clone())
+    }
+
     /// Whether more than `most` terms of a segment begin so.
     pub fn has_more_terms(&self, prefix: &Term, most: usize) -> Result<bool> {
-        let beginning = Beginning::new(prefix.clone());
+        let beginning = self.beginning(prefix.clone());
         for reader in &self.readers {
             let mut left = most;
             let mut fits = |_: &_, _: &_| {
@@ -224,9 +229,9 @@ impl View {
         count: bool,
         stop: &Stop,
     ) -> Result<Matches> {
-        let (scores, runs) = (Scores::of(query), self.blank.runs.clone());
+        let (scores, runs, sets) = (Scores::of(query), self.blank.runs.clone(), self.blank.sets.clone());
         let segments = &self.readers;
-        let top = Top { order, after, limit, count, scores, runs, segments, stop: stop.clone() };
+        let top = Top { order, after, limit, count, scores, runs, sets, segments, stop: stop.clone() };
         let found = self.collect(query, &top).map_err(|e| self.failed(e))?;
         self.unless_stopped(stop)?;
         Ok(found)

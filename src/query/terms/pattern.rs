@@ -2,9 +2,7 @@
 
 use super::{Found, Pattern, Prefix, Terms, no_word};
 use crate::index::Target;
-use crate::index::syntax::{
-    Beginning, Delimiter, FuzzyTermQuery, PhrasePrefixQuery, RegexQuery, Term, UserInputLiteral,
-};
+use crate::index::syntax::{Delimiter, FuzzyTermQuery, PhrasePrefixQuery, RegexQuery, Term, UserInputLiteral};
 use crate::query::clause::{Expression, of_wildcard};
 use crate::record::FieldType;
 
@@ -106,7 +104,7 @@ impl Terms<'_> {
                 if let Some(text) = term.value().as_str().filter(|_| target.kind == FieldType::Text) {
                     self.prefixes.push(Prefix { field: target.field, text: text.to_owned() });
                 }
-                Some(Box::new(Beginning::new(term.clone())))
+                Some(Box::new(self.view.beginning(term.clone())))
             }
             (Some([term]), Pattern::Fuzzy(d)) => Some(Box::new(FuzzyTermQuery::new(term.clone(), d, true))),
             (Some(terms), Pattern::Prefix) if target.kind == FieldType::Text => {
