@@ -3,6 +3,7 @@
 //! Does not own what is shown: it hands the segments of each commit back, and the index thread swaps them in.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
 use std::thread::JoinHandle;
@@ -10,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use tantivy::directory::{Directory, META_LOCK};
-use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
+use tantivy::index::SegmentId;
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, MergeCandidate, MergePolicy};
 use tantivy::query::TermSetQuery;
-use tantivy::{Index, IndexWriter, TantivyError, Term};
+use tantivy::{Index, IndexWriter, SegmentMeta, TantivyError, Term};
 
 use super::changes::{Changed, Changes};
 use super::engine::Shared;
@@ -50,6 +52,8 @@ enum Order {
     TakeWhole(Vec<(u32, Arc<dyn Records>)>),
     /// Commit with this payload, and hand the segments back.
     Commit(String),
+    /// Hand the segments of the last commit back if they are others by now.
+    LookForMerged,
     /// Bring everything to the disk for good, and end.
     Finish,
 }
@@ -62,10 +66,18 @@ pub(super) struct Committed {
     pub(super) taken: BTreeMap<u32, Offset>,
 }
 
+/// What the thread has done.
+pub(super) enum Done {
+    /// The commit that was begun.
+    Commit(Committed),
+    /// It has looked for merged segments; these are the segments of the last commit now, if they are not those it handed back before.
+    Look(Option<Vec<Slot>>),
+}
+
 /// Handle of the thread. Dropping it ends the thread without a last commit.
 pub(super) struct Durable {
     orders: Option<Sender<Order>>,
-    replies: Receiver<Result<Committed>>,
+    pub(super) replies: Receiver<Result<Done>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -73,16 +85,18 @@ impl Durable {
     /// Starts the thread over an index that is open.
     pub(super) fn start(index: Index, fields: Arc<Fields>, options: IndexOptions, shared: Arc<Shared>) -> Result<Self> {
         let failed = |e| open::failed(&options.dir, e);
-        let writer = behind_others(|| writer(&index, options.writer_memory))?.map_err(failed)?;
+        let policy = Told { policy: merge_policy(), shared: Arc::clone(&shared) };
+        let writer = behind_others(|| writer(&index, options.writer_memory, policy))?.map_err(failed)?;
+        let handed = index.searchable_segment_ids().map_err(failed)?;
         use_first_stamp(&writer, &fields);
         // A commit that a kill cut short leaves files behind whose names carry its stamp, and stamps are given out again.
         writer.garbage_collect_files().wait().map_err(failed)?;
         let (orders, todo) = bounded(ORDERS);
-        // One reply to a commit, and one that tells the end.
-        let (answer, replies) = bounded(2);
+        // One reply to a commit, one to a look, and one that tells the end.
+        let (answer, replies) = bounded(3);
         let name = format!("writer-{}", fields.def.name);
         let (taken, synced_at) = (BTreeMap::new(), Instant::now());
-        let worker = Worker { index, writer, fields, options, shared, taken, unsynced: false, synced_at };
+        let worker = Worker { index, writer, fields, options, shared, handed, taken, unsynced: false, synced_at };
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             Behind::Disk.put_this_thread();
             let _last = Ending(worker.shared.clone());
@@ -128,8 +142,13 @@ impl Durable {
         self.send(Order::Commit(payload))
     }
 
-    /// The segments of the commit that was begun, once it is done.
-    pub(super) fn committed(&self) -> Result<Option<Committed>> {
+    /// Begins to look for segments that were merged since the last commit. Nobody may have begun that already.
+    pub(super) fn look_for_merged(&self) -> Result<()> {
+        self.send(Order::LookForMerged)
+    }
+
+    /// What the thread has done of what was begun.
+    pub(super) fn done(&self) -> Result<Option<Done>> {
         match self.replies.try_recv() {
             Ok(reply) => reply.map(Some),
             Err(TryRecvError::Empty) => Ok(None),
@@ -139,7 +158,13 @@ impl Durable {
 
     /// Waits for the commit that was begun.
     pub(super) fn wait(&self) -> Result<Committed> {
-        self.replies.recv().unwrap_or_else(|_| Err(self.ended()))
+        loop {
+            match self.replies.recv().unwrap_or_else(|_| Err(self.ended()))? {
+                Done::Commit(done) => return Ok(done),
+                // That commit has all of it.
+                Done::Look(_) => {}
+            }
+        }
     }
 
     /// Brings what is committed to the disk for good, and ends the thread.
@@ -180,6 +205,8 @@ struct Worker {
     fields: Arc<Fields>,
     options: IndexOptions,
     shared: Arc<Shared>,
+    /// Segments that were handed back last.
+    handed: Vec<SegmentId>,
     /// Changelog positions as of which partitions were taken whole since the last commit.
     taken: BTreeMap<u32, Offset>,
     /// There are commits that no full sync has covered.
@@ -188,7 +215,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, orders: &Receiver<Order>, replies: &Sender<Result<Committed>>) -> Result<()> {
+    fn run(mut self, orders: &Receiver<Order>, replies: &Sender<Result<Done>>) -> Result<()> {
         loop {
             match self.next(orders) {
                 Ok(Order::Write(changes)) => self.write(changes)?,
@@ -202,9 +229,14 @@ impl Worker {
                     let slots = self.commit(&payload)?;
                     let taken = std::mem::take(&mut self.taken);
                     // Whoever asked may have ended.
-                    let _ = replies.send(Ok(Committed { slots, taken }));
+                    let _ = replies.send(Ok(Done::Commit(Committed { slots, taken })));
                     self.shared.queue.wake();
                     self.wait_for_merges()?;
+                }
+                Ok(Order::LookForMerged) => {
+                    let merged = self.merged()?;
+                    let _ = replies.send(Ok(Done::Look(merged)));
+                    self.shared.queue.wake();
                 }
                 Ok(Order::Finish) => return self.finish(),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -295,10 +327,22 @@ impl Worker {
         fault::point("index.3_committed");
         self.unsynced = true;
         let slots = slots(&self.index, &self.fields).map_err(failed)?;
+        self.handed = slots.iter().map(Slot::id).collect();
         self.options.metrics.index_commit.observe(started.elapsed().as_secs_f64());
         self.options.metrics.index_commits.inc();
         self.shared.commits.fetch_add(1, Atomic::Relaxed);
         Ok(slots)
+    }
+
+    /// The segments of the last commit, if they are others than those handed back.
+    fn merged(&mut self) -> Result<Option<Vec<Slot>>> {
+        let ids = self.index.searchable_segment_ids().map_err(|e| self.failed(e))?;
+        if ids.len() == self.handed.len() && ids.iter().all(|id| self.handed.contains(id)) {
+            return Ok(None);
+        }
+        let slots = slots(&self.index, &self.fields).map_err(|e| self.failed(e))?;
+        self.handed = slots.iter().map(Slot::id).collect();
+        Ok(Some(slots))
     }
 
     /// Holds further commits back while merges are far behind; the queue fills and slows those who submit.
@@ -356,7 +400,34 @@ fn behind_others<T: Send>(make: impl FnOnce() -> T + Send) -> Result<T> {
     made.map_err(|_| Error::internal("the thread that makes the writer of an index panicked"))
 }
 
-fn writer(index: &Index, memory: usize) -> tantivy::Result<IndexWriter> {
+/// Which segments to merge; tells the index thread whenever that is asked. It is after each commit, and when a merge has ended.
+struct Told {
+    policy: LogMergePolicy,
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.policy.fmt(f)
+    }
+}
+
+impl MergePolicy for Told {
+    fn compute_merge_candidates(&self, segments: &[SegmentMeta]) -> Vec<MergeCandidate> {
+        self.shared.merged.store(true, Atomic::Release);
+        self.shared.queue.wake();
+        self.policy.compute_merge_candidates(segments)
+    }
+}
+
+fn merge_policy() -> LogMergePolicy {
+    let mut policy = LogMergePolicy::default();
+    policy.set_min_num_segments(8);
+    policy.set_del_docs_ratio_before_merge(0.3);
+    policy
+}
+
+fn writer(index: &Index, memory: usize, policy: Told) -> tantivy::Result<IndexWriter> {
     let workers = (memory / *WRITER_MEMORY.start()).clamp(1, WORKERS);
     let options = IndexWriterOptions::builder()
         .num_worker_threads(workers)
@@ -364,9 +435,6 @@ fn writer(index: &Index, memory: usize) -> tantivy::Result<IndexWriter> {
         .memory_budget_per_thread((memory / workers).clamp(*WRITER_MEMORY.start(), *WRITER_MEMORY.end()))
         .build();
     let writer: IndexWriter = index.writer_with_options(options)?;
-    let mut policy = LogMergePolicy::default();
-    policy.set_min_num_segments(8);
-    policy.set_del_docs_ratio_before_merge(0.3);
     writer.set_merge_policy(Box::new(policy));
     Ok(writer)
 }

@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Atomic};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -25,7 +25,7 @@ use rustc_hash::FxHashSet;
 use tantivy::TantivyError;
 
 use super::changes::Changes;
-use super::durable::{self, Committed, Durable};
+use super::durable::{self, Committed, Done, Durable};
 use super::live::Live;
 use super::open::{self, Opened, Payload};
 use super::queue::{End, Heed, Item, Next, Queue};
@@ -48,6 +48,10 @@ pub(super) struct Shared {
     pub(super) view: ArcSwap<View>,
     pub(super) observers: RwLock<Vec<Observer>>,
     pub(super) commits: AtomicU64,
+    /// A merge of segments on disk may have ended since the index thread looked.
+    pub(super) merged: AtomicBool,
+    /// How often merged segments were shown that no commit brought.
+    pub(super) merges: AtomicU64,
 }
 
 /// A commit that was begun and is not done.
@@ -81,6 +85,8 @@ pub(super) struct Engine {
     /// Keys of the generation that the commit under way brings to the disk.
     previous: FxHashSet<Arc<[u8]>>,
     in_flight: Option<InFlight>,
+    /// Whether somebody looks for merged segments.
+    looking: bool,
     wholes: Wholes,
     /// Something was written that no commit covers.
     written: bool,
@@ -123,6 +129,8 @@ impl Engine {
             view: ArcSwap::from_pointee(View::new(readers, &blank, &covered, &fields, 0)),
             observers: RwLock::default(),
             commits: AtomicU64::new(0),
+            merged: AtomicBool::new(false),
+            merges: AtomicU64::new(0),
         });
         let live = Live::new(&index, fields.terms);
         let durable = Durable::start(index, fields.clone(), options.clone(), shared.clone())?;
@@ -140,6 +148,7 @@ impl Engine {
             current: FxHashSet::default(),
             previous: FxHashSet::default(),
             in_flight: None,
+            looking: false,
             wholes: Wholes::default(),
             written: false,
             hidden: false,
@@ -174,8 +183,12 @@ impl Engine {
                 Next::End(End::Abandon) => return Ok(()),
                 Next::End(End::Close) => return self.finish(),
             }
-            if let Some(done) = self.durable.committed()? {
-                self.swap(done)?;
+            // All of it: one waking may stand for two replies.
+            while let Some(done) = self.durable.done()? {
+                match done {
+                    Done::Commit(done) => self.swap(done)?,
+                    Done::Look(found) => self.looked(found)?,
+                }
             }
             if heed.short && self.shared.queue.is_short() {
                 self.spill()?;
@@ -188,7 +201,32 @@ impl Engine {
             if self.commit_at().is_some_and(|at| Instant::now() >= at) {
                 self.commit(Which::Due)?;
             }
+            self.look_for_merged()?;
         }
+    }
+
+    /// Begins to look for merged segments where no commit would bring them soon: searches of what does not change any more would go
+    /// through the small segments for ever, and these keep their files.
+    fn look_for_merged(&mut self) -> Result<()> {
+        let soon = self.in_flight.is_some() || self.commit_at().is_some();
+        if self.looking || soon || !self.shared.merged.swap(false, Atomic::Acquire) {
+            return Ok(());
+        }
+        self.looking = true;
+        self.durable.look_for_merged()
+    }
+
+    /// Shows the segments of the last commit as they are by now. Another commit may have been begun since.
+    fn looked(&mut self, found: Option<Vec<Slot>>) -> Result<()> {
+        self.looking = false;
+        let Some(merged) = found else { return Ok(()) };
+        self.main = merged;
+        for term in self.previous.iter().chain(&self.current).filter_map(|key| document::key_term(&self.fields, key)) {
+            kill_in(&mut self.main, &term).map_err(|e| open::failed(&self.options.dir, e))?;
+        }
+        self.publish(&[])?;
+        self.shared.merges.fetch_add(1, Atomic::Relaxed);
+        Ok(())
     }
 
     /// Until when nothing has to be done if nothing comes in.
@@ -463,3 +501,7 @@ fn kill_in(slots: &mut [Slot], key: &tantivy::Term) -> tantivy::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -24,6 +24,8 @@ mod highlight;
 mod live;
 mod mark;
 mod masked;
+#[cfg(test)]
+mod merged_tests;
 mod open;
 mod order;
 mod place;
@@ -205,6 +207,8 @@ pub struct IndexStats {
     pub bytes: u64,
     /// Commits since it was opened.
     pub commits: u64,
+    /// How often since then merged segments were shown that no commit had brought.
+    pub merges: u64,
 }
 
 /// Fixed cost of a waiting change beside key and record, bytes.
@@ -322,6 +326,7 @@ impl TableIndex {
             segments: view.segments() as u64,
             bytes: files.filter_map(|f| f.metadata().ok()).map(|m| m.len()).sum(),
             commits: self.shared.commits.load(Atomic::Relaxed),
+            merges: self.shared.merges.load(Atomic::Relaxed),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tantivy::directory::OwnedBytes;
 use tantivy::fastfield::{AliveBitSet, write_alive_bitset};
-use tantivy::index::{InvertedIndexReader, Segment};
+use tantivy::index::{InvertedIndexReader, Segment, SegmentId};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{BitSet, DocSet, SegmentReader, TERMINATED, Term};
 
@@ -65,6 +65,11 @@ impl Slot {
             self.dirty = false;
         }
         Ok(Masked::new(Arc::clone(&self.shown), Arc::clone(&self.opened)))
+    }
+
+    /// Which segment it is.
+    pub(super) fn id(&self) -> SegmentId {
+        self.segment.id()
     }
 
     /// The segment, to be merged with others.

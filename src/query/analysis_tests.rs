@@ -166,7 +166,7 @@ fn only_the_first_hits_are_explained_and_none_for_nobody() {
         request.stop.raise();
         Ok(keys.iter().map(|k| shop.stored.get(*k).cloned()).collect())
     };
-    let view = shop.index.view();
+    let view = shop.view();
     let found =
         read(&view, &BTreeSet::from([0, 1, 2]), &request).and_then(|asked| find(&view, &request, asked, &fetch));
     assert_eq!(found.expect_err("stopped").kind(), crate::Kind::TimedOut);
@@ -194,7 +194,7 @@ fn queries_beyond_the_limits_are_refused_with_the_limit() {
         let error = shop.ask(&request).expect_err(what);
         assert!(error.kind() == crate::Kind::BadRequest && error.message().contains(what), "{error}");
     }
-    let view = shop.index.view();
+    let view = shop.view();
     let target = view.fields.resolve("title").expect("a title");
     let term = crate::index::syntax::Term::from_field_text(target.field, "k");
     assert!(!view.has_more_terms(&term, 2).expect("an answer") && view.has_more_terms(&term, 0).expect("an answer"));

@@ -324,7 +324,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 #[test]
 fn no_query_whatever_ends_in_anything_but_an_answer_or_a_refusal() {
     let shop = shop(products());
-    let view = shop.index.view();
+    let view = shop.view();
     let answered = std::cell::Cell::new(0);
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(4_000));
     runner

@@ -75,6 +75,8 @@ pub(super) fn products() -> Vec<Product> {
 
 pub(super) struct Shop {
     pub(super) index: Arc<TableIndex>,
+    /// What is asked, if not whatever is shown at the time: scores change when segments are merged.
+    pub(super) held: Option<Arc<View>>,
     pub(super) stored: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) products: Vec<Product>,
     _dir: TempDir,
@@ -108,13 +110,16 @@ pub(super) fn shop(products: Vec<Product>) -> Shop {
         }
         index.flush().expect("flushed");
     }
-    Shop { index, stored, products, _dir: dir }
+    Shop { held: Some(index.view()), index, stored, products, _dir: dir }
 }
 
 impl Shop {
+    pub(super) fn view(&self) -> Arc<View> {
+        self.held.clone().unwrap_or_else(|| self.index.view())
+    }
     pub(super) fn ask_of(&self, partitions: &[u32], request: &SearchRequest) -> Result<SearchAnswer> {
         let fetch = |_: u32, keys: &[&[u8]]| Ok(keys.iter().map(|k| self.stored.get(*k).cloned()).collect());
-        let view = self.index.view();
+        let view = self.view();
         let partitions = partitions.iter().copied().collect();
         read(&view, &partitions, request).and_then(|asked| find(&view, request, asked, &fetch))
     }
@@ -495,7 +500,7 @@ fn an_answer_says_what_index_and_store_cover() {
         missing: vec![0, 2],
     };
     let mut answer = SearchAnswer::default();
-    tasks.describe(&shop.index.view(), &mut answer);
+    tasks.describe(&shop.view(), &mut answer);
     // The view itself covers events up to 20: see `batch`, whose positions are ten times those of the changelog.
     assert_eq!(answer.index[&1].sources, topics(&[("events", 20), ("prices", 4)]));
     assert_eq!(answer.index[&1].lag, 100 + 5 + 3);

@@ -16,7 +16,7 @@ fn both(view: &View, text: &str) -> [Standing; 2] {
 #[test]
 fn changes_match_as_a_search_finds_their_records() {
     let shop = shop(products());
-    let view = shop.index.view();
+    let view = shop.view();
     // Every product twice: once as it never was, so that two changes of one key in a row are told apart.
     let old = Product { title: "Red kettle", brand: Some("Acme"), sold: Some(3), ..Product::default() };
     let mut changes: Vec<(Product, Vec<u8>)> = Vec::new();
@@ -43,7 +43,7 @@ fn changes_match_as_a_search_finds_their_records() {
 #[test]
 fn what_matches_now_is_what_a_search_finds() {
     let shop = shop(products());
-    let view = shop.index.view();
+    let view = shop.view();
     for (text, keep) in cases() {
         let mut expected: Vec<_> = shop.wanted(keep).iter().map(|key| hash(key.as_bytes())).collect();
         let query = parse::strict(&view, "filter[0]", text, &mut Spent::default()).expect("a query");
@@ -59,7 +59,7 @@ fn what_matches_now_is_what_a_search_finds() {
 #[test]
 fn looking_for_what_matches_ends_at_the_limit_and_when_nobody_waits() {
     let shop = shop(products());
-    let view = shop.index.view();
+    let view = shop.view();
     let (all, stop) = (shop.wanted(|_| true).len(), Stop::default());
     let count = |most: usize, stop: &Stop, raise: bool| {
         let mut seen = 0;
@@ -86,7 +86,7 @@ fn looking_for_what_matches_ends_at_the_limit_and_when_nobody_waits() {
 #[test]
 fn nothing_matches_where_nothing_is_shown() {
     let shop = shop(products());
-    let view = shop.index.view();
+    let view = shop.view();
     let mut stored = Vec::new();
     codec::encode(&crate::record::Record::default(), &mut stored);
     let all = Standing::new(&view, None, &[]).expect("everything");
@@ -97,7 +97,7 @@ fn nothing_matches_where_nothing_is_shown() {
 #[test]
 fn what_cannot_be_read_is_told_as_a_search_tells_it() {
     let shop = shop(products());
-    let view = shop.index.view();
+    let view = shop.view();
     let error = Standing::new(&view, None, &["price:cheap".to_owned()]).expect_err("no number");
     assert!(error.message().starts_with("filter[0]: "), "{error}");
     assert_eq!(Standing::new(&view, Some("red /ke.*/"), &[]).expect("lenient").warnings.len(), 1);

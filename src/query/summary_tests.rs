@@ -16,7 +16,7 @@ fn aggregate(shop: &Shop, text: &str, request: &Value) -> Result<Value> {
         let request = SearchRequest { aggs: Some(request.clone()), max_buckets: MOST, ..q(text) };
         shop.ask_of(partitions, &request).map(|a| a.aggs.expect("aggregations"))
     };
-    let finish = |partial| aggs::finish(&shop.index.view().fields, request, partial, MOST);
+    let finish = |partial| aggs::finish(&shop.view().fields, request, partial, MOST);
     let whole = finish(leaf(&[0, 1, 2])?)?;
     // Over the wire, and in another order.
     let mut parts = AggPartial::decode(&leaf(&[2])?.encode()?)?;
@@ -379,7 +379,7 @@ fn a_search_that_was_stopped_gives_no_answer() {
         SearchRequest { aggs: Some(json!({"x": {"avg": {"field": "price"}}})), max_buckets: 9, ..q("kettle") };
     request.stop.raise();
     assert_eq!(shop.ask(&request).expect_err("stopped").kind(), crate::Kind::TimedOut);
-    let view = shop.index.view();
+    let view = shop.view();
     let summed = view.summarise(&AllQuery, &[], None, &request.stop);
     assert_eq!(summed.expect_err("stopped").kind(), crate::Kind::TimedOut);
 }

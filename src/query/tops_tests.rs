@@ -13,11 +13,11 @@ const MOST: u32 = 1_000;
 fn aggregated(shop: &Shop, text: &str, request: &Value) -> Value {
     let asked = SearchRequest { aggs: Some(request.clone()), max_buckets: MOST, ..q(text) };
     let partial = shop.ask(&asked).expect("an answer").aggs.expect("aggregations");
-    aggs::finish(&shop.index.view().fields, request, partial, MOST).expect("a result")
+    aggs::finish(&shop.view().fields, request, partial, MOST).expect("a result")
 }
 
 fn searches<'a>(shop: &Shop, request: &'a Value, result: &Value) -> Result<Vec<tops::Top<'a>>> {
-    tops::searches(&shop.index.view().fields, request, result, true)
+    tops::searches(&shop.view().fields, request, result, true)
 }
 
 fn search(shop: &Shop, text: &str, of: Vec<Clause>) -> Vec<String> {
@@ -151,8 +151,7 @@ fn ranges_that_were_not_asked_for_need_no_search_where_they_are_not_shown() {
     let shop = shop(products());
     let request = with_tops(json!({"range": {"field": "price", "ranges": [{"to": 0}, {"from": 15, "to": "50"}]}}));
     let result = aggregated(&shop, "", &request);
-    let number =
-        |between| tops::searches(&shop.index.view().fields, &request, &result, between).expect("searches").len();
+    let number = |between| tops::searches(&shop.view().fields, &request, &result, between).expect("searches").len();
     assert_eq!((number(false), number(true)), (2, 4));
 }
 

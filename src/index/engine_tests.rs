@@ -1,0 +1,167 @@
+//! What meets merged segments that were looked for: changes that are shown, and a commit that was begun.
+
+use std::collections::BTreeMap;
+
+use super::super::IndexChange;
+use super::super::testing::{batch, change, def, options, record};
+use super::*;
+use crate::record::Value;
+
+/// So many segments of a size are merged.
+const MERGED: usize = 8;
+/// Keys of one segment.
+const KEYS: usize = 50;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn key(n: usize) -> String {
+    format!("k{n:04}")
+}
+
+/// An engine that does only what it is told, and what it has to show.
+struct Told {
+    engine: Engine,
+    shared: Arc<Shared>,
+    position: i64,
+    expected: BTreeMap<usize, i64>,
+    _dir: tempfile::TempDir,
+}
+
+impl Told {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let fields = Arc::new(Fields::new(Arc::new(def())).expect("fields"));
+        let opened = open::open(&fields, dir.path(), None).expect("the index opens");
+        let (engine, shared) = Engine::new(fields, options(dir.path()), None, opened).expect("an engine");
+        Self { engine, shared, position: 0, expected: BTreeMap::new(), _dir: dir }
+    }
+
+    fn take(&mut self, changes: Vec<IndexChange>) {
+        self.position += 1;
+        self.engine.take_batch(batch(0, self.position, changes), 0).expect("taken");
+    }
+
+    fn put(&mut self, keys: std::ops::Range<usize>) {
+        let version = self.position + 1;
+        let put = |n: usize| {
+            let values = (BTreeMap::from([("sold", Value::Int(version))]), BTreeMap::new());
+            change(&key(n), Some(record(&def(), &key(n), &values)), self.expected.contains_key(&n))
+        };
+        let changes = keys.clone().map(put).collect();
+        self.take(changes);
+        self.expected.extend(keys.map(|n| (n, version)));
+    }
+
+    fn remove(&mut self, n: usize) {
+        self.take(vec![change(&key(n), None, true)]);
+        self.expected.remove(&n);
+    }
+
+    fn refresh(&mut self) {
+        self.engine.refresh().expect("shown");
+        self.check();
+    }
+
+    fn swap(&mut self) {
+        let done = self.engine.durable.wait().expect("a commit");
+        self.engine.swap(done).expect("swapped");
+        self.check();
+    }
+
+    /// Merged segments of the last commit.
+    fn merged(&self) -> Vec<Slot> {
+        let started = Instant::now();
+        let mut found = None;
+        while found.is_none() {
+            self.engine.durable.look_for_merged().expect("begun");
+            let done = self.engine.durable.replies.recv().expect("a reply").expect("no error");
+            let Done::Look(slots) = done else { panic!("a commit that nobody began") };
+            found = slots;
+            assert!(started.elapsed() < PATIENCE, "nothing is merged");
+        }
+        found.expect("slots")
+    }
+
+    /// Each key has one document, of its last version.
+    fn check(&self) {
+        let view = self.shared.view.load();
+        assert_eq!(view.documents(), self.expected.len() as u64);
+        for (n, version) in &self.expected {
+            let found = view.document_values(key(*n).as_bytes()).expect("values");
+            assert_eq!((found.len(), &found[0]["sold"][..]), (1, &[Value::Int(*version)][..]), "{}", key(*n));
+        }
+    }
+}
+
+/// As many segments as are merged.
+fn filled() -> Told {
+    let mut told = Told::new();
+    for n in 0..MERGED {
+        told.put(n * KEYS..(n + 1) * KEYS);
+        told.engine.commit(Which::All).expect("begun");
+        told.swap();
+    }
+    told
+}
+
+#[test]
+fn changes_that_are_shown_meet_merged_segments() {
+    let mut told = filled();
+    let merged = told.merged();
+    told.put(10..20);
+    told.refresh();
+    told.remove(100);
+    told.put(15..25);
+    told.put(1_000..1_003);
+    told.refresh();
+    told.engine.looked(Some(merged)).expect("shown");
+    told.check();
+    told.engine.commit(Which::All).expect("begun");
+    told.swap();
+    told.engine.finish().expect("finished");
+}
+
+#[test]
+fn a_commit_that_was_begun_meets_merged_segments() {
+    let mut told = filled();
+    let merged = told.merged();
+    told.put(10..20);
+    told.remove(100);
+    told.refresh();
+    told.engine.commit(Which::All).expect("begun");
+    told.put(15..25);
+    told.refresh();
+    told.engine.looked(Some(merged)).expect("shown");
+    told.check();
+    told.swap();
+    told.engine.finish().expect("finished");
+}
+
+#[test]
+fn a_commit_of_what_is_not_shown_meets_merged_segments() {
+    let mut told = filled();
+    let merged = told.merged();
+    let before = told.expected.clone();
+    told.put(10..20);
+    told.remove(100);
+    // Straight to the disk.
+    told.engine.commit(Which::All).expect("begun");
+    let after = std::mem::replace(&mut told.expected, before);
+    let covered = told.shared.view.load().covered.clone();
+    told.engine.looked(Some(merged)).expect("shown");
+    told.check();
+    assert_eq!(told.shared.view.load().covered, covered, "positions below which something is hidden");
+    told.expected = after;
+    told.swap();
+    told.engine.finish().expect("finished");
+}
+
+#[test]
+fn an_engine_that_ends_does_not_take_a_look_for_a_commit() {
+    let mut told = filled();
+    told.put(10..20);
+    told.refresh();
+    told.engine.durable.look_for_merged().expect("begun");
+    let Told { engine, shared, expected, .. } = told;
+    engine.finish().expect("finished");
+    assert_eq!(shared.view.load().documents(), expected.len() as u64);
+}
