@@ -17,7 +17,7 @@ pub struct MemoryPlan {
     pub index_writer: u64,
     /// Records waiting for the index thread, each table.
     pub index_queue: u64,
-    /// Sets of documents that have a word, kept for searches that demand it again, each table.
+    /// Documents that have a word, and documents in the order of a column, kept for searches that ask for the same again, each table.
     pub index_sets: u64,
     /// Prefetched messages, each worker's consumer.
     pub consumer: u64,
@@ -36,11 +36,13 @@ impl MemoryPlan {
     /// nowhere; where the floors take more, as of the least budget, no less than an eighth. `workers` are those of each table. Index writers, queues and consumers have floors, the caches take what remains.
     pub fn share(budget: u64, tables: usize, workers: usize) -> Self {
         const MIB: u64 = 1 << 20;
+        let spare = budget.saturating_sub(Self::least(tables, workers));
         let tables = tables.max(1) as u64;
         let workers = tables * workers.max(1) as u64;
         let index_writer = (budget / 10 / tables).clamp(16 * MIB, 96 * MIB);
         let index_queue = (budget / 8 / tables).clamp(8 * MIB, 128 * MIB);
-        let index_sets = budget / 64 / tables;
+        // Twice as much where there is more than the least: searches do without.
+        let index_sets = (budget / 64 + spare / 64) / tables;
         let consumer = (budget / 16 / workers).clamp(8 * MIB, 48 * MIB);
         let producer = (budget / 32 / workers).clamp(8 * MIB, 32 * MIB);
         let batches = (budget / 10).clamp(16 * MIB, 128 * MIB);

@@ -12,18 +12,18 @@ use smallvec::SmallVec;
 use tantivy::collector::{Collector, SegmentCollector};
 use tantivy::columnar::{Cardinality, Column, ColumnType, StrColumn};
 use tantivy::query::Weight;
-use tantivy::{COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, Score, SegmentReader};
+use tantivy::{COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, Score, SegmentReader, Term};
 
 use super::after::After;
 use super::entries;
-use super::equals::{self, KnownRuns, Scores};
+use super::equals::{self, Scores};
 use super::found::Found;
 use super::gather::{Run, merged};
+use super::kept::Kept;
 use super::masked::{Masked, text};
 use super::order::{Ordering, Sort, SortBy};
 use super::place::{Place, Rank, below_rounded, oriented, rounded, score_bits};
 use super::schema::{KEY, PARTITION};
-use super::sets::Sets;
 use super::stop::Stop;
 use crate::record::FieldType;
 
@@ -56,10 +56,10 @@ pub(super) struct Top<'a> {
     pub(super) count: bool,
     /// What is known of the query's scores.
     pub(super) scores: Scores,
-    /// The runs of segments.
-    pub(super) runs: KnownRuns,
-    /// Documents that words have.
-    pub(super) sets: Sets,
+    /// Words that are demanded, all of them, and nothing else; `None` where the query is of another kind.
+    pub(super) words: Option<Vec<Term>>,
+    /// What is known of segments.
+    pub(super) kept: Kept,
     /// The segments that are searched.
     pub(super) segments: &'a [Masked],
     pub(super) stop: Stop,
@@ -95,7 +95,7 @@ impl Top<'_> {
         }
         let everything = self.scores == Scores::Everything;
         let wanted = (self.limit, self.count && !everything);
-        let Some(firsts) = equals::firsts(weight, segment, &self.runs, wanted, lives, &self.stop)? else {
+        let Some(firsts) = equals::firsts(weight, segment, &self.kept.runs, wanted, lives, &self.stop)? else {
             return Ok(false);
         };
         firsts.documents.into_iter().for_each(|doc| found.collect(doc, firsts.score));
@@ -107,17 +107,18 @@ impl Top<'_> {
     fn look(
         &self,
         weight: &dyn Weight,
-        segment: &SegmentReader,
+        masked: &Masked,
         lives: &dyn Fn(DocId) -> bool,
         found: &mut Found<'_>,
     ) -> tantivy::Result<()> {
+        let segment: &SegmentReader = masked;
         if self.may_prune() {
             self.prune(weight, segment, lives, found)?;
             // What is counted is pruned only where it is one word.
             if self.count
                 && let Scores::OneWord(word) = &self.scores
             {
-                found.total = Some(entries::living(word, segment, &self.sets)?);
+                found.total = Some(entries::living(word, segment, &self.kept.sets)?);
             }
             return Ok(());
         }
@@ -127,6 +128,9 @@ impl Top<'_> {
                     found.collect(doc, score);
                 }
             });
+        }
+        if self.walk(masked, found)? {
+            return Ok(());
         }
         weight.for_each_no_score(segment, &mut |docs| {
             let living: SmallVec<[DocId; BLOCK]> = docs.iter().copied().filter(|doc| lives(*doc)).collect();
@@ -144,7 +148,7 @@ impl Top<'_> {
     ) -> tantivy::Result<()> {
         if self.by_runs()
             && matches!(self.scores, Scores::OneWord(_))
-            && let Some(documents) = equals::candidates(weight, segment, &self.runs, self.limit, lives)?
+            && let Some(documents) = equals::candidates(weight, segment, &self.kept.runs, self.limit, lives)?
         {
             documents.into_iter().for_each(|(doc, score)| found.collect(doc, score));
             return Ok(());
@@ -160,7 +164,7 @@ impl Top<'_> {
 
 /// Place of a document by one sort key within a segment: smaller comes first. Whether it has no value, or, where those come first,
 /// whether it has one; then the value.
-type Local = (bool, u64);
+pub(super) type Local = (bool, u64);
 
 /// A document that may be among the first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,7 +177,7 @@ pub(super) struct Entry {
     pub(super) score: u32,
 }
 
-enum Source {
+pub(super) enum Source {
     Score,
     Numbers(Column<u64>),
     Texts(StrColumn),
@@ -181,7 +185,7 @@ enum Source {
 }
 
 impl Source {
-    fn open(segment: &Masked, by: &SortBy) -> tantivy::Result<Self> {
+    pub(super) fn open(segment: &Masked, by: &SortBy) -> tantivy::Result<Self> {
         let SortBy::Column(name, kind) = by else { return Ok(Source::Score) };
         let number = match kind {
             FieldType::Text | FieldType::Keyword => {
@@ -227,7 +231,7 @@ pub(super) struct Way {
 }
 
 impl Way {
-    fn of(self, value: Option<u64>) -> Local {
+    pub(super) fn of(self, value: Option<u64>) -> Local {
         match value {
             Some(value) => (self.missing_first, oriented(value, self.descending)),
             None => (!self.missing_first, 0),
@@ -318,7 +322,18 @@ impl Segment {
         }
     }
 
-    fn is_behind_last(&self, first: Local) -> bool {
+    /// Takes a document that is among the first by what was seen so far, without a score.
+    pub(super) fn collect_sorted(&mut self, doc: DocId) {
+        self.keep(doc, 0.0);
+    }
+
+    /// How the first rank of a document compares with the place where the search goes on; behind it where it has just begun.
+    pub(super) fn compare_first(&self, first: Local, way: Way) -> Cmp {
+        self.columns.after.as_ref().map_or(Cmp::Greater, |after| after.compare(0, first, way))
+    }
+
+    /// Whether a document of this first rank is behind the last one kept.
+    pub(super) fn is_behind_last(&self, first: Local) -> bool {
         self.heap.len() >= self.limit
             && self.heap.peek().is_some_and(|last| last.ranks.first().is_some_and(|r| first > *r))
     }
@@ -457,7 +472,7 @@ impl Collector for Top<'_> {
         let alive = segment.alive_bitset();
         let lives = |doc| alive.is_none_or(|a| a.is_alive(doc));
         if !self.pick(weight, segment, &lives, &mut found)? {
-            self.look(weight, segment, &lives, &mut found)?;
+            self.look(weight, &self.segments[ord as usize], &lives, &mut found)?;
         }
         found.harvest()
     }

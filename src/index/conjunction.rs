@@ -87,6 +87,12 @@ fn demanded(query: &dyn Query) -> Vec<&dyn Query> {
     if narrow.is_empty() { all } else { narrow }
 }
 
+/// The words that a query demands, if it demands words and nothing else: none where it finds everything.
+pub(super) fn words(query: &dyn Query) -> Option<Vec<Term>> {
+    let parts = demanded(query).into_iter().filter(|part| !part.is::<AllQuery>());
+    parts.map(|part| part.downcast_ref::<TermQuery>().map(|word| word.term().clone())).collect()
+}
+
 fn demands<'a>(query: &'a dyn Query, into: &mut Vec<&'a dyn Query>) {
     if let Some(nested) = query.downcast_ref::<Conjunction>() {
         return nested.parts().for_each(|part| demands(part, into));

@@ -10,7 +10,7 @@ use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, SegmentReader, T
 use super::sets::{Has, Sets};
 
 /// Documents of which a set says in one number whether they are in it. To count the documents of a set is to look at all of these numbers.
-const DOCUMENTS_A_CELL: u32 = 64;
+pub(super) const DOCUMENTS_A_CELL: u32 = 64;
 
 /// Documents of a segment that have a word, ascending, those that are gone among them.
 pub(super) struct Entries(Box<BlockSegmentPostings>);

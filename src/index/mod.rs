@@ -21,6 +21,7 @@ mod gather;
 #[cfg(test)]
 mod hammer_tests;
 mod highlight;
+mod kept;
 mod live;
 mod mark;
 mod masked;
@@ -28,6 +29,7 @@ mod masked;
 mod merged_tests;
 mod open;
 mod order;
+mod orders;
 mod place;
 mod probe;
 mod queue;
@@ -42,6 +44,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod view;
+mod walk;
 mod whole;
 
 use std::collections::BTreeMap;
@@ -112,7 +115,7 @@ pub struct IndexOptions {
     pub writer_memory: usize,
     /// Bytes of records that may wait for the index thread before senders block.
     pub queue_memory: usize,
-    /// Bytes of sets of documents that are kept for searches to come.
+    /// Bytes of sets of documents, and of documents in the order of columns, that are kept for searches to come.
     pub sets_memory: u64,
     /// Least time between two moments at which changes become visible, when caught up.
     pub interval: Duration,

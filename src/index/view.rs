@@ -14,13 +14,13 @@ use tantivy::{DateTime, Index, IndexReader, ReloadPolicy, Searcher, SegmentReade
 use super::beginning::Beginning;
 use super::collect::{Matches, Top};
 use super::conjunction;
-use super::equals::{KnownRuns, Scores};
+use super::equals::Scores;
 use super::highlight::Highlighter;
+use super::kept::Kept;
 use super::masked::Masked;
 use super::order::Ordering;
 use super::place::Place;
 use super::schema::{Fields, KEY, PARTITION, Target};
-use super::sets::Sets;
 use super::statistics::{Counted, Recorder, Statistics};
 use super::stop::Stop;
 use super::summary::{self, Aggregator, Summary, Summed};
@@ -32,9 +32,7 @@ use crate::{Error, Kind, Result};
 #[derive(Clone)]
 pub(super) struct Blank {
     searcher: Searcher,
-    counted: Counted,
-    runs: KnownRuns,
-    sets: Sets,
+    kept: Kept,
 }
 
 impl Blank {
@@ -42,8 +40,7 @@ impl Blank {
     pub(super) fn new(like: &Index, sets_memory: u64) -> tantivy::Result<Self> {
         let index = Index::builder().schema(like.schema()).settings(like.settings().clone()).create_in_ram()?;
         let reader: IndexReader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-        let (counted, runs, sets) = (Counted::default(), KnownRuns::default(), Sets::new(sets_memory));
-        Ok(Self { searcher: reader.searcher(), counted, runs, sets })
+        Ok(Self { searcher: reader.searcher(), kept: Kept::new(sets_memory) })
     }
 }
 
@@ -87,9 +84,11 @@ impl View {
     fn collect<C: Collector>(&self, query: &dyn Query, collector: &C) -> tantivy::Result<C::Fruit> {
         let weight = match collector.requires_scoring() {
             true => query.weight(EnableScoring::enabled_from_statistics_provider(self, &self.blank.searcher))?,
-            false => {
-                conjunction::unscored(query, EnableScoring::disabled_from_searcher(self.blank()), &self.blank.sets)?
-            }
+            false => conjunction::unscored(
+                query,
+                EnableScoring::disabled_from_searcher(self.blank()),
+                &self.blank.kept.sets,
+            )?,
         };
         let in_segment = |(at, reader): (usize, &Masked)| {
             collector.collect_segment(&*weight, u32::try_from(at).unwrap_or(u32::MAX), reader)
@@ -124,8 +123,13 @@ impl View {
         &self.blank.searcher
     }
 
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> &Kept {
+        &self.blank.kept
+    }
+
     pub(super) fn counted(&self) -> &Counted {
-        &self.blank.counted
+        &self.blank.kept.counted
     }
 
     pub(super) fn field_name(&self, field: Field) -> String {
@@ -187,7 +191,7 @@ impl View {
 
     /// What has a term that begins so.
     pub fn beginning(&self, prefix: Term) -> Beginning {
-        Beginning::new(prefix, self.blank.sets.clone())
+        Beginning::new(prefix, self.blank.kept.sets.clone())
     }
 
     /// Whether more than `most` terms of a segment begin so.
@@ -229,9 +233,9 @@ impl View {
         count: bool,
         stop: &Stop,
     ) -> Result<Matches> {
-        let (scores, runs, sets) = (Scores::of(query), self.blank.runs.clone(), self.blank.sets.clone());
+        let (scores, words, kept) = (Scores::of(query), conjunction::words(query), self.blank.kept.clone());
         let segments = &self.readers;
-        let top = Top { order, after, limit, count, scores, runs, sets, segments, stop: stop.clone() };
+        let top = Top { order, after, limit, count, scores, words, kept, segments, stop: stop.clone() };
         let found = self.collect(query, &top).map_err(|e| self.failed(e))?;
         self.unless_stopped(stop)?;
         Ok(found)
