@@ -12,7 +12,7 @@ use tantivy::{
     Term,
 };
 
-use super::sets::{Has, Sets};
+use super::sets::{Has, Set, Sets};
 
 /// Documents with a term of the same field that begins as this one; all score the same.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ impl Beginning {
     }
 
     /// All of a segment, those that are gone among them.
-    fn set(&self, segment: &SegmentReader) -> tantivy::Result<Arc<BitSet>> {
+    fn set(&self, segment: &SegmentReader) -> tantivy::Result<Arc<Set>> {
         if let Some(known) = self.known.of(segment, Has::Beginning, &self.term) {
             return Ok(known);
         }
@@ -60,9 +60,9 @@ impl Beginning {
             }
             Ok(true)
         })?;
-        let bits = Arc::new(bits);
-        self.known.keep(segment, Has::Beginning, &self.term, &bits);
-        Ok(bits)
+        let set = Arc::new(Set::new(bits));
+        self.known.keep(segment, Has::Beginning, &self.term, &set);
+        Ok(set)
     }
 }
 
@@ -74,7 +74,7 @@ impl Query for Beginning {
 
 impl Weight for Beginning {
     fn scorer(&self, segment: &SegmentReader, boost: Score) -> tantivy::Result<Box<dyn Scorer>> {
-        let mut found = Arc::unwrap_or_clone(self.set(segment)?);
+        let mut found = BitSet::clone(&*self.set(segment)?);
         if let Some(alive) = segment.alive_bitset() {
             found.intersect_update(alive.bitset());
         }

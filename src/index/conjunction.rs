@@ -14,7 +14,7 @@ use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, DocSet, Score, S
 
 use super::beginning::Beginning;
 use super::entries::Entries;
-use super::sets::{Has, Sets};
+use super::sets::{Has, Set, Sets};
 
 /// To look a document up takes as long as to take so many, about.
 const LOOK_UP: u64 = 8;
@@ -165,7 +165,7 @@ impl List<'_> {
     }
 
     /// All as a set; that of a word is kept for other searches.
-    fn into_set(self, segment: &SegmentReader, known: Option<&Sets>) -> Arc<BitSet> {
+    fn into_set(self, segment: &SegmentReader, known: Option<&Sets>) -> Arc<Set> {
         match self {
             List::Word(entries, _, word) => {
                 let bits = Arc::new(entries.into_set(segment));
@@ -181,7 +181,7 @@ impl List<'_> {
                         bits.insert(*doc);
                     }
                 });
-                Arc::new(bits)
+                Arc::new(Set::new(bits))
             }
         }
     }
@@ -201,14 +201,14 @@ fn in_blocks(list: &mut dyn Scorer, f: &mut dyn FnMut(&[DocId])) {
 
 /// Hands over what is also among all of `others`, in whole blocks but for the last.
 struct Sieve<'a> {
-    others: &'a [Arc<BitSet>],
+    others: &'a [Arc<Set>],
     both: [DocId; 2 * BLOCK],
     found: usize,
     to: &'a mut dyn FnMut(&[DocId]),
 }
 
 impl<'a> Sieve<'a> {
-    fn new(others: &'a [Arc<BitSet>], to: &'a mut dyn FnMut(&[DocId])) -> Self {
+    fn new(others: &'a [Arc<Set>], to: &'a mut dyn FnMut(&[DocId])) -> Self {
         Self { others, both: [0; 2 * BLOCK], found: 0, to }
     }
 
@@ -274,7 +274,7 @@ impl Unscored {
     }
 
     /// The lists to take, the shortest of all first, and the sets that are known of other parts; `None` where nothing matches.
-    fn open(&self, segment: &SegmentReader) -> tantivy::Result<Option<(Vec<List<'_>>, Vec<Arc<BitSet>>)>> {
+    fn open(&self, segment: &SegmentReader) -> tantivy::Result<Option<(Vec<List<'_>>, Vec<Arc<Set>>)>> {
         let (mut lists, mut sets) = (Vec::with_capacity(self.parts.len()), Vec::new());
         for part in &self.parts {
             match self.set_of(part, segment) {
@@ -297,7 +297,7 @@ impl Unscored {
         Ok(Some((lists, sets.into_iter().map(|(set, _)| set).collect())))
     }
 
-    fn set_of(&self, part: &Part, segment: &SegmentReader) -> Option<Arc<BitSet>> {
+    fn set_of(&self, part: &Part, segment: &SegmentReader) -> Option<Arc<Set>> {
         self.known.as_ref().zip(part.word.as_ref()).and_then(|(known, word)| known.of(segment, Has::Whole, word))
     }
 }

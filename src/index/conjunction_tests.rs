@@ -234,7 +234,7 @@ fn sets_of_longer_lists_are_kept_and_used() {
     assert!(!is_kept(5_000), "walked along, not marked");
     // A wrong set shows who goes by it, also where the other list is far shorter or longer.
     assert_eq!(found(&[2, 0]), 0, "17 is odd");
-    sets.keep(segment, Has::Whole, &term(2), &Arc::new(BitSet::with_max_value_and_full(segment.max_doc())));
+    sets.keep(segment, Has::Whole, &term(2), &Arc::new(Set::new(BitSet::with_max_value_and_full(segment.max_doc()))));
     let threes = found(&[3]);
     assert_eq!([found(&[2, 3]), found(&[3, 2]), found(&[2, 0])], [threes, threes, 1]);
 }

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use tantivy::fastfield::AliveBitSet;
 use tantivy::postings::BlockSegmentPostings;
 use tantivy::schema::IndexRecordOption;
 use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, SegmentReader, Term};
 
-use super::sets::{Has, Sets};
+use super::sets::{Has, Set, Sets};
 
 /// Documents of which a set says in one number whether they are in it. To count the documents of a set is to look at all of these numbers.
 pub(super) const DOCUMENTS_A_CELL: u32 = 64;
@@ -36,26 +35,25 @@ impl Entries {
     }
 
     /// All as a set.
-    pub(super) fn into_set(self, segment: &SegmentReader) -> BitSet {
+    pub(super) fn into_set(self, segment: &SegmentReader) -> Set {
         let mut bits = BitSet::with_max_value(segment.max_doc());
         self.in_blocks(&mut |docs| {
             for doc in docs {
                 bits.insert(*doc);
             }
         });
-        bits
+        Set::new(bits)
     }
 }
 
 /// How many documents of a segment have a word, and live. Where they are many, their set is taken from those that are `known`, or made
 /// known.
 pub(super) fn living(word: &Term, segment: &SegmentReader, known: &Sets) -> tantivy::Result<u64> {
-    let alive = segment.alive_bitset();
-    if let Some((set, alive)) = known.of(segment, Has::Whole, word).zip(alive) {
-        return Ok(in_both(&set, alive));
+    if let Some(set) = known.of(segment, Has::Whole, word) {
+        return Ok(set.living(segment));
     }
     let Some(entries) = Entries::of(word, segment)? else { return Ok(0) };
-    let Some(alive) = alive else { return Ok(entries.len().into()) };
+    let Some(alive) = segment.alive_bitset() else { return Ok(entries.len().into()) };
     if entries.len() < segment.max_doc() / DOCUMENTS_A_CELL {
         let mut living = 0;
         entries.in_blocks(&mut |docs| living += docs.iter().map(|doc| u64::from(alive.is_alive(*doc))).sum::<u64>());
@@ -63,13 +61,7 @@ pub(super) fn living(word: &Term, segment: &SegmentReader, known: &Sets) -> tant
     }
     let set = Arc::new(entries.into_set(segment));
     known.keep(segment, Has::Whole, word, &set);
-    Ok(in_both(&set, alive))
-}
-
-fn in_both(set: &BitSet, alive: &AliveBitSet) -> u64 {
-    let mut both = set.clone();
-    both.intersect_update(alive.bitset());
-    both.len() as u64
+    Ok(set.living(segment))
 }
 
 #[cfg(test)]
@@ -140,7 +132,7 @@ mod tests {
         let known = Sets::new(1 << 20);
         let view = index.view();
         let segment = &view.readers()[0];
-        let all = Arc::new(BitSet::with_max_value_and_full(segment.max_doc()));
+        let all = Arc::new(Set::new(BitSet::with_max_value_and_full(segment.max_doc())));
         for (text, is_frequent) in [("oak", true), ("elm", false)] {
             let word = word(&view, text);
             let right = count(&index, text, &known);

@@ -29,7 +29,7 @@ const SHORTEST: usize = 128;
 /// Keys that are read at a time.
 const CHUNK: usize = 1_024;
 /// Of fewer documents all are looked at.
-const FEW: u32 = 1_000;
+const FEW: u32 = 150;
 
 /// What can be told of the scores of a query before it is run.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,9 @@
 //! Filters come back: the same brand, the same state, whatever else is looked for. So do words that many look for, of which all that live
 //! are to be counted. A segment never changes, so neither does the set of its documents that have a word, whatever the mask.
 
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -29,15 +31,51 @@ pub(super) enum Has {
 
 type Key = (SegmentId, Has, Term);
 
+/// The documents of a segment that have a word, those that are gone among them.
+#[derive(Debug)]
+pub(super) struct Set {
+    bits: BitSet,
+    /// How many documents of the segment lived when somebody counted those of them that are in the set, and how many these were. A
+    /// mask only ever grows: as many live as then if the same do.
+    living: AtomicU64,
+}
+
+impl Set {
+    pub(super) fn new(bits: BitSet) -> Self {
+        Self { bits, living: AtomicU64::new(u64::MAX) }
+    }
+
+    /// How many of them live.
+    pub(super) fn living(&self, segment: &SegmentReader) -> u64 {
+        let Some(alive) = segment.alive_bitset() else { return self.bits.len() as u64 };
+        let (documents, known) = (segment.num_docs(), self.living.load(Atomic::Relaxed));
+        if known >> 32 == u64::from(documents) {
+            return known & u64::from(u32::MAX);
+        }
+        let mut living = self.bits.clone();
+        living.intersect_update(alive.bitset());
+        let count = living.len() as u64;
+        self.living.store(u64::from(documents) << 32 | count, Atomic::Relaxed);
+        count
+    }
+}
+
+impl Deref for Set {
+    type Target = BitSet;
+    fn deref(&self) -> &BitSet {
+        &self.bits
+    }
+}
+
 /// The sets that are kept; cheap to clone, and all clones are one.
 #[derive(Clone, Debug)]
-pub(super) struct Sets(Arc<Cache<Key, Arc<BitSet>, Bytes>>);
+pub(super) struct Sets(Arc<Cache<Key, Arc<Set>, Bytes>>);
 
 #[derive(Clone, Debug)]
 struct Bytes;
 
-impl Weighter<Key, Arc<BitSet>> for Bytes {
-    fn weight(&self, _: &Key, bits: &Arc<BitSet>) -> u64 {
+impl Weighter<Key, Arc<Set>> for Bytes {
+    fn weight(&self, _: &Key, bits: &Arc<Set>) -> u64 {
         u64::from(bits.max_value()) / 8 + OVERHEAD
     }
 }
@@ -49,7 +87,7 @@ impl Sets {
     }
 
     /// The documents of a segment that have this word, if they are kept.
-    pub(super) fn of(&self, segment: &SegmentReader, has: Has, word: &Term) -> Option<Arc<BitSet>> {
+    pub(super) fn of(&self, segment: &SegmentReader, has: Has, word: &Term) -> Option<Arc<Set>> {
         if segment.max_doc() < SMALLEST {
             return None;
         }
@@ -57,9 +95,9 @@ impl Sets {
     }
 
     /// Keeps them.
-    pub(super) fn keep(&self, segment: &SegmentReader, has: Has, word: &Term, bits: &Arc<BitSet>) {
+    pub(super) fn keep(&self, segment: &SegmentReader, has: Has, word: &Term, set: &Arc<Set>) {
         if segment.max_doc() >= SMALLEST {
-            self.0.insert((segment.segment_id(), has, word.clone()), Arc::clone(bits));
+            self.0.insert((segment.segment_id(), has, word.clone()), Arc::clone(set));
         }
     }
 }
@@ -88,7 +126,7 @@ mod tests {
     fn sets_are_kept_by_segment_and_word_as_far_as_there_is_room() {
         let (_dir, view) = filled(SMALLEST as usize);
         let segment: &SegmentReader = &view.readers()[0];
-        let bits = Arc::new(BitSet::with_max_value(segment.max_doc()));
+        let bits = Arc::new(Set::new(BitSet::with_max_value(segment.max_doc())));
         let each = u64::from(SMALLEST) / 8 + OVERHEAD;
         let sets = Sets::new(20 * each);
         assert!(sets.of(segment, Has::Whole, &word(&view, "0")).is_none());
@@ -109,9 +147,9 @@ mod tests {
         let (_dir, view) = filled(SMALLEST as usize);
         let segment: &SegmentReader = &view.readers()[0];
         let sets = Sets::new(1 << 20);
-        sets.keep(segment, Has::Whole, &word(&view, "oak"), &Arc::new(BitSet::with_max_value(6 << 20)));
+        sets.keep(segment, Has::Whole, &word(&view, "oak"), &Arc::new(Set::new(BitSet::with_max_value(6 << 20))));
         assert!(sets.of(segment, Has::Whole, &word(&view, "oak")).is_some(), "three quarters of it");
-        sets.keep(segment, Has::Whole, &word(&view, "elm"), &Arc::new(BitSet::with_max_value(9 << 20)));
+        sets.keep(segment, Has::Whole, &word(&view, "elm"), &Arc::new(Set::new(BitSet::with_max_value(9 << 20))));
         assert!(sets.of(segment, Has::Whole, &word(&view, "elm")).is_none(), "more than there is");
     }
 
@@ -120,7 +158,12 @@ mod tests {
         let (_dir, view) = filled(SMALLEST as usize - 1);
         let segment: &SegmentReader = &view.readers()[0];
         let sets = Sets::new(1 << 20);
-        sets.keep(segment, Has::Whole, &word(&view, "oak"), &Arc::new(BitSet::with_max_value(segment.max_doc())));
+        sets.keep(
+            segment,
+            Has::Whole,
+            &word(&view, "oak"),
+            &Arc::new(Set::new(BitSet::with_max_value(segment.max_doc()))),
+        );
         assert!(sets.of(segment, Has::Whole, &word(&view, "oak")).is_none());
     }
 }

@@ -12,7 +12,7 @@ use super::found::Found;
 use super::masked::Masked;
 use super::order::{Sort, SortBy};
 use super::orders::{InOrder, LEAST};
-use super::sets::{Has, Sets};
+use super::sets::{Has, Set, Sets};
 use super::stop::LOOK_EVERY;
 
 /// To read the value of a document that matches takes as long as to find out of so many whether they match, about.
@@ -35,7 +35,7 @@ impl Matching {
             }
         }
         let mut first = match sets.pop() {
-            Some(set) => Arc::unwrap_or_clone(set),
+            Some(set) => BitSet::clone(&*set),
             None => BitSet::with_max_value_and_full(segment.max_doc()),
         };
         if let Some(alive) = segment.alive_bitset() {
@@ -73,7 +73,7 @@ impl Matching {
 }
 
 /// The documents that have a word of which there are many, gone ones included.
-fn frequent(word: &Term, segment: &Masked, known: &Sets) -> tantivy::Result<Option<Arc<BitSet>>> {
+fn frequent(word: &Term, segment: &Masked, known: &Sets) -> tantivy::Result<Option<Arc<Set>>> {
     if let Some(set) = known.of(segment, Has::Whole, word) {
         return Ok(Some(set));
     }
