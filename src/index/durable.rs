@@ -17,8 +17,8 @@ use tantivy::query::TermSetQuery;
 use tantivy::{Index, IndexWriter, SegmentMeta, TantivyError, Term};
 
 use super::changes::{Changed, Changes};
-use super::engine::Shared;
 use super::schema::Fields;
+use super::shared::Shared;
 use super::slot::Slot;
 use super::whole::Records;
 use super::{IndexChange, IndexOptions, document, open};

@@ -16,11 +16,9 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Atomic};
+use std::sync::atomic::Ordering as Atomic;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use parking_lot::RwLock;
 use rustc_hash::FxHashSet;
 use tantivy::TantivyError;
 
@@ -30,10 +28,11 @@ use super::live::Live;
 use super::open::{self, Opened, Payload};
 use super::queue::{End, Heed, Item, Next, Queue};
 use super::schema::Fields;
+use super::shared::Shared;
 use super::slot::Slot;
 use super::view::{Blank, View};
 use super::whole::{Offered, Take, Which, Wholes};
-use super::{Covered, IndexBatch, IndexOptions, Observer, document};
+use super::{Covered, IndexBatch, IndexOptions, document};
 use crate::{Error, Result, clock, fault};
 
 /// More changes than this at a time bypass the live tier: building and merging its segments would cost more than it is worth.
@@ -41,18 +40,6 @@ const LIVE_MOST: usize = 4_000;
 
 /// Positions by partition.
 type Positions = BTreeMap<u32, Covered>;
-
-/// What the index thread shares with those who use the index.
-pub(super) struct Shared {
-    pub(super) queue: Queue,
-    pub(super) view: ArcSwap<View>,
-    pub(super) observers: RwLock<Vec<Observer>>,
-    pub(super) commits: AtomicU64,
-    /// A merge of segments on disk may have ended since the index thread looked.
-    pub(super) merged: AtomicBool,
-    /// How often merged segments were shown that no commit brought.
-    pub(super) merges: AtomicU64,
-}
 
 /// A commit that was begun and is not done.
 struct InFlight {
@@ -124,14 +111,8 @@ impl Engine {
         let blank = Blank::new(&index, options.sets_memory).map_err(failed)?;
         let mut main = durable::slots(&index, &fields).map_err(failed)?;
         let readers = main.iter_mut().map(Slot::reader).collect::<tantivy::Result<_>>().map_err(failed)?;
-        let shared = Arc::new(Shared {
-            queue: Queue::new(options.queue_memory),
-            view: ArcSwap::from_pointee(View::new(readers, &blank, &covered, &fields, 0)),
-            observers: RwLock::default(),
-            commits: AtomicU64::new(0),
-            merged: AtomicBool::new(false),
-            merges: AtomicU64::new(0),
-        });
+        let view = View::new(readers, &blank, &covered, &fields, 0);
+        let shared = Arc::new(Shared::new(Queue::new(options.queue_memory), view));
         let live = Live::new(&index, fields.terms);
         let durable = Durable::start(index, fields.clone(), options.clone(), shared.clone())?;
         let engine = Self {
@@ -220,7 +201,7 @@ impl Engine {
     fn looked(&mut self, found: Option<Vec<Slot>>) -> Result<()> {
         self.looking = false;
         let Some(merged) = found else { return Ok(()) };
-        self.main = merged;
+        self.replace_main(merged);
         for term in self.previous.iter().chain(&self.current).filter_map(|key| document::key_term(&self.fields, key)) {
             kill_in(&mut self.main, &term).map_err(|e| open::failed(&self.options.dir, e))?;
         }
@@ -428,6 +409,11 @@ impl Engine {
         Ok(())
     }
 
+    fn replace_main(&mut self, mut slots: Vec<Slot>) {
+        slots.iter_mut().for_each(|slot| slot.take_over_from(&self.main));
+        self.main = slots;
+    }
+
     /// Says that everything up to this item can be seen, if that is so.
     fn seen(&self, number: u64) {
         if self.wholes.is_empty() {
@@ -438,7 +424,7 @@ impl Engine {
     /// Replaces the segments by those of the commit that is done.
     fn swap(&mut self, Committed { slots, taken }: Committed) -> Result<()> {
         let Some(done) = self.in_flight.take() else { return Err(Error::internal("a commit that nobody began")) };
-        self.main = slots;
+        self.replace_main(slots);
         self.live.drop_older();
         self.previous.clear();
         for term in self.current.iter().filter_map(|key| document::key_term(&self.fields, key)) {

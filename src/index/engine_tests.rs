@@ -165,3 +165,24 @@ fn an_engine_that_ends_does_not_take_a_look_for_a_commit() {
     engine.finish().expect("finished");
     assert_eq!(shared.view.load().documents(), expected.len() as u64);
 }
+
+#[test]
+fn what_was_opened_of_a_segment_outlives_a_commit() {
+    let mut told = Told::new();
+    let mut views = Vec::new();
+    for n in 0..2 {
+        told.put(n * KEYS..(n + 1) * KEYS);
+        told.engine.commit(Which::All).expect("begun");
+        told.swap();
+        views.push(told.shared.view.load_full());
+    }
+    let [before, after] = &views[..] else { panic!("two views") };
+    let old = &before.readers()[0];
+    assert_eq!(after.readers().len(), 2);
+    for segment in after.readers() {
+        let same = segment.segment_id() == old.segment_id();
+        assert_eq!(segment.shares_columns_with(old), same, "{:?}", segment.segment_id());
+    }
+    assert!(after.readers().iter().any(|segment| segment.segment_id() == old.segment_id()));
+    told.engine.finish().expect("finished");
+}

@@ -104,3 +104,10 @@ impl Deref for Masked {
         &self.reader
     }
 }
+
+#[cfg(test)]
+impl Masked {
+    pub(super) fn shares_columns_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.opened, &other.opened)
+    }
+}

@@ -35,6 +35,7 @@ mod probe;
 mod queue;
 mod schema;
 mod sets;
+mod shared;
 mod slot;
 mod statistics;
 mod stop;
@@ -76,8 +77,9 @@ pub use whole::Records;
 use crate::broker::Offset;
 use crate::record::TableDef;
 use crate::{Error, Kind, Result};
-use engine::{Engine, Shared};
+use engine::Engine;
 use queue::{End, Item};
+use shared::Shared;
 
 /// The query types that [`crate::query`] builds searches from.
 pub mod syntax {

@@ -67,6 +67,13 @@ impl Slot {
         Ok(Masked::new(Arc::clone(&self.shown), Arc::clone(&self.opened)))
     }
 
+    /// Takes over what was opened of the same segment by an older slot.
+    pub(super) fn take_over_from(&mut self, older: &[Self]) {
+        if let Some(same) = older.iter().find(|slot| slot.id() == self.id()) {
+            self.opened = Arc::clone(&same.opened);
+        }
+    }
+
     /// Which segment it is.
     pub(super) fn id(&self) -> SegmentId {
         self.segment.id()
