@@ -77,7 +77,7 @@ pub(super) enum Done {
 /// Handle of the thread. Dropping it ends the thread without a last commit.
 pub(super) struct Durable {
     orders: Option<Sender<Order>>,
-    pub(super) replies: Receiver<Result<Done>>,
+    replies: Receiver<Result<Done>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -85,7 +85,7 @@ impl Durable {
     /// Starts the thread over an index that is open.
     pub(super) fn start(index: Index, fields: Arc<Fields>, options: IndexOptions, shared: Arc<Shared>) -> Result<Self> {
         let failed = |e| open::failed(&options.dir, e);
-        let policy = Told { policy: merge_policy(), shared: Arc::clone(&shared) };
+        let policy = Telling { policy: merge_policy(), shared: Arc::clone(&shared) };
         let writer = behind_others(|| writer(&index, options.writer_memory, policy))?.map_err(failed)?;
         let handed = index.searchable_segment_ids().map_err(failed)?;
         use_first_stamp(&writer, &fields);
@@ -401,18 +401,18 @@ fn behind_others<T: Send>(make: impl FnOnce() -> T + Send) -> Result<T> {
 }
 
 /// Which segments to merge; tells the index thread whenever that is asked. It is after each commit, and when a merge has ended.
-struct Told {
+struct Telling {
     policy: LogMergePolicy,
     shared: Arc<Shared>,
 }
 
-impl fmt::Debug for Told {
+impl fmt::Debug for Telling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.policy.fmt(f)
     }
 }
 
-impl MergePolicy for Told {
+impl MergePolicy for Telling {
     fn compute_merge_candidates(&self, segments: &[SegmentMeta]) -> Vec<MergeCandidate> {
         self.shared.merged.store(true, Atomic::Release);
         self.shared.queue.wake();
@@ -427,7 +427,7 @@ fn merge_policy() -> LogMergePolicy {
     policy
 }
 
-fn writer(index: &Index, memory: usize, policy: Told) -> tantivy::Result<IndexWriter> {
+fn writer(index: &Index, memory: usize, policy: Telling) -> tantivy::Result<IndexWriter> {
     let workers = (memory / *WRITER_MEMORY.start()).clamp(1, WORKERS);
     let options = IndexWriterOptions::builder()
         .num_worker_threads(workers)

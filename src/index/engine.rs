@@ -11,7 +11,8 @@
 //! is to be shown ([`super::whole`]).
 //!
 //! When a commit is done its segments replace the old ones, and the live segments that it covers go, in one swap of the view
-//! (`INV-INDEX-2`: no reader sees a key missing or twice). What came since is masked in the new segments first.
+//! (`INV-INDEX-2`: no reader sees a key missing or twice). What came since is masked in the new segments first. So it is when segments
+//! that were merged after the last commit are shown, which happens where no commit would bring them soon.
 
 use std::collections::BTreeMap;
 use std::fs::File;

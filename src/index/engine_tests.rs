@@ -70,15 +70,16 @@ impl Told {
     /// Merged segments of the last commit.
     fn merged(&self) -> Vec<Slot> {
         let started = Instant::now();
-        let mut found = None;
-        while found.is_none() {
-            self.engine.durable.look_for_merged().expect("begun");
-            let done = self.engine.durable.replies.recv().expect("a reply").expect("no error");
-            let Done::Look(slots) = done else { panic!("a commit that nobody began") };
-            found = slots;
+        self.engine.durable.look_for_merged().expect("begun");
+        loop {
+            match self.engine.durable.done().expect("no error") {
+                Some(Done::Look(Some(merged))) => return merged,
+                Some(Done::Look(None)) => self.engine.durable.look_for_merged().expect("begun"),
+                Some(Done::Commit(_)) => panic!("a commit that nobody began"),
+                None => std::thread::yield_now(),
+            }
             assert!(started.elapsed() < PATIENCE, "nothing is merged");
         }
-        found.expect("slots")
     }
 
     /// Each key has one document, of its last version.

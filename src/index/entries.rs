@@ -46,22 +46,45 @@ impl Entries {
     }
 }
 
-/// How many documents of a segment have a word, and live. Where they are many, their set is taken from those that are `known`, or made
-/// known.
+/// The documents of a segment that have a word, those that are gone among them.
+pub(super) enum Having {
+    /// Where they are many.
+    Many(Arc<Set>),
+    /// Where to walk along them is shorter than to look at a set.
+    Few(Entries),
+}
+
+impl Having {
+    /// A set is taken from those that are `known`, or made known. `None` where no document has the word.
+    pub(super) fn of(word: &Term, segment: &SegmentReader, known: &Sets) -> tantivy::Result<Option<Self>> {
+        if let Some(set) = known.of(segment, Has::Whole, word) {
+            return Ok(Some(Self::Many(set)));
+        }
+        let Some(entries) = Entries::of(word, segment)? else { return Ok(None) };
+        if entries.len() < segment.max_doc() / DOCUMENTS_A_CELL {
+            return Ok(Some(Self::Few(entries)));
+        }
+        let set = Arc::new(entries.into_set(segment));
+        known.keep(segment, Has::Whole, word, &set);
+        Ok(Some(Self::Many(set)))
+    }
+}
+
+/// How many documents of a segment have a word, and live.
 pub(super) fn living(word: &Term, segment: &SegmentReader, known: &Sets) -> tantivy::Result<u64> {
-    if let Some(set) = known.of(segment, Has::Whole, word) {
-        return Ok(set.living(segment));
-    }
-    let Some(entries) = Entries::of(word, segment)? else { return Ok(0) };
-    let Some(alive) = segment.alive_bitset() else { return Ok(entries.len().into()) };
-    if entries.len() < segment.max_doc() / DOCUMENTS_A_CELL {
-        let mut living = 0;
-        entries.in_blocks(&mut |docs| living += docs.iter().map(|doc| u64::from(alive.is_alive(*doc))).sum::<u64>());
-        return Ok(living);
-    }
-    let set = Arc::new(entries.into_set(segment));
-    known.keep(segment, Has::Whole, word, &set);
-    Ok(set.living(segment))
+    let Some(alive) = segment.alive_bitset() else {
+        return Ok(Entries::of(word, segment)?.map_or(0, |entries| entries.len().into()));
+    };
+    Ok(match Having::of(word, segment, known)? {
+        None => 0,
+        Some(Having::Many(set)) => set.living(segment),
+        Some(Having::Few(entries)) => {
+            let mut living = 0;
+            entries
+                .in_blocks(&mut |docs| living += docs.iter().map(|doc| u64::from(alive.is_alive(*doc))).sum::<u64>());
+            living
+        }
+    })
 }
 
 #[cfg(test)]

@@ -52,14 +52,9 @@ impl<'a> Found<'a> {
         self.opened.get_or_insert_with(|| self.top.for_segment(self.ord, self.segment)).as_mut().ok()
     }
 
-    /// What collects here, unless nobody waits any more.
-    pub(super) fn opened(&mut self) -> tantivy::Result<Option<&mut Segment>> {
-        self.segment_for(1);
-        match &mut self.opened {
-            Some(Ok(segment)) => Ok(Some(segment)),
-            // `harvest` tells of an error.
-            Some(Err(_)) | None => Ok(None),
-        }
+    /// What collects here, unless nobody waits any more, or it cannot be opened, of which `harvest` tells.
+    pub(super) fn opened(&mut self) -> Option<&mut Segment> {
+        self.segment_for(1)
     }
 
     pub(super) fn threshold(&self) -> Score {

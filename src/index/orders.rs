@@ -20,7 +20,7 @@ use crate::priority::Behind;
 /// All documents of smaller segments are soon looked at.
 pub(super) const LEAST: DocId = 8_192;
 /// Searches that an order must have been missing in before it is made: as many take longer without it than it takes to make it, about.
-const MISSED: u32 = 100;
+pub(super) const MISSED: u32 = 100;
 /// Columns of segments whose missing orders are counted.
 const COUNTED: usize = 1_000;
 /// About what an entry takes beside its documents, bytes.
@@ -150,6 +150,10 @@ impl InOrder {
 impl Orders {
     pub(super) fn knows(&self, segment: &SegmentReader, name: &str) -> bool {
         self.0.kept.get(&(segment.segment_id(), name.to_owned())).is_some()
+    }
+
+    pub(super) fn missed(&self) -> u32 {
+        self.0.missed.lock().values().sum()
     }
 
     pub(super) fn keep(&self, segment: &SegmentReader, name: &str, order: InOrder) {

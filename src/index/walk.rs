@@ -7,12 +7,12 @@ use tantivy::columnar::{Cardinality, Column};
 use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN as BLOCK, DocId, Term};
 
 use super::collect::{Segment, Source, Top, Way};
-use super::entries::{DOCUMENTS_A_CELL, Entries};
+use super::entries::{DOCUMENTS_A_CELL, Having};
 use super::found::Found;
 use super::masked::Masked;
 use super::order::{Sort, SortBy};
 use super::orders::{InOrder, LEAST};
-use super::sets::{Has, Set, Sets};
+use super::sets::Sets;
 use super::stop::LOOK_EVERY;
 
 /// To read the value of a document that matches takes as long as to find out of so many whether they match, about.
@@ -29,10 +29,8 @@ impl Matching {
     fn of(words: &[Term], segment: &Masked, known: &Sets) -> tantivy::Result<Option<Self>> {
         let mut sets = Vec::with_capacity(words.len());
         for word in words {
-            match frequent(word, segment, known)? {
-                Some(set) => sets.push(set),
-                None => return Ok(None),
-            }
+            let Some(Having::Many(set)) = Having::of(word, segment, known)? else { return Ok(None) };
+            sets.push(set);
         }
         let mut first = match sets.pop() {
             Some(set) => BitSet::clone(&*set),
@@ -72,18 +70,6 @@ impl Matching {
     }
 }
 
-/// The documents that have a word of which there are many, gone ones included.
-fn frequent(word: &Term, segment: &Masked, known: &Sets) -> tantivy::Result<Option<Arc<Set>>> {
-    if let Some(set) = known.of(segment, Has::Whole, word) {
-        return Ok(Some(set));
-    }
-    let many = |entries: &Entries| entries.len() >= segment.max_doc() / DOCUMENTS_A_CELL;
-    let Some(entries) = Entries::of(word, segment)?.filter(many) else { return Ok(None) };
-    let set = Arc::new(entries.into_set(segment));
-    known.keep(segment, Has::Whole, word, &set);
-    Ok(Some(set))
-}
-
 impl Top<'_> {
     /// Hands over what can be among the first; `false` where looking at all is the shorter way, or the order is not known yet.
     pub(super) fn walk(&self, segment: &Masked, found: &mut Found<'_>) -> tantivy::Result<bool> {
@@ -101,8 +87,9 @@ impl Top<'_> {
             matching.in_blocks(&mut |docs| found.collect_block(docs));
             return Ok(true);
         }
-        let Some(first) = found.opened()? else { return Ok(true) };
-        Walk { top: self, matching, column, way }.go(&order, first);
+        if let Some(into) = found.opened() {
+            Walk { top: self, matching, column, way }.go(&order, into);
+        }
         Ok(true)
     }
 

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::super::orders::{MISSED, Orders};
 use super::super::testing::{batch, change, def, options, record, text};
 use super::super::{Matches, Ordering, Place, Stop, TableIndex, View};
 use super::*;
@@ -204,4 +205,40 @@ fn walking_is_for_frequent_words_and_where_missing_values_come_last() {
     let query = parse::lenient(&view, "title:w2 OR title:w3", &mut parse::Spent::default()).expect("a query").query;
     let found = view.search(&*query, Ordering(vec![sort(ORDERS[0])]), None, 10, true, &Stop::default());
     assert_eq!(found.expect("an answer").hits.len(), 10, "another kind of query");
+}
+
+#[test]
+fn an_order_is_made_when_it_was_missed_often_and_has_room() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let index = filled(dir.path());
+    let view = index.view();
+    let segment = &view.readers()[0];
+    let Source::Numbers(column) = Source::open(segment, &sort(ORDERS[0]).by).expect("a column") else {
+        panic!("a price is a number")
+    };
+    let ask = |orders: &Orders| orders.of(segment, "price", &column);
+    let bytes = u64::from(segment.max_doc()) * 4;
+    let (small, large) = (Orders::new(2 * bytes - 2), Orders::new(2 * bytes + 1_000));
+    for _ in 0..2 * MISSED {
+        assert!(ask(&small).is_none());
+    }
+    assert_eq!(small.missed(), 0, "more than half of the room");
+    for n in 1..MISSED {
+        assert!(ask(&large).is_none());
+        assert_eq!(large.missed(), n);
+    }
+    let started = Instant::now();
+    let order = loop {
+        assert!(started.elapsed() < PATIENCE, "no order is made");
+        match ask(&large) {
+            Some(order) => break order,
+            None => std::thread::yield_now(),
+        }
+    };
+    let mut all: Vec<DocId> = order.valued().iter().chain(order.missing()).copied().collect();
+    let values: Vec<Option<u64>> = order.valued().iter().map(|doc| column.first(*doc)).collect();
+    assert!(values.is_sorted() && values.iter().all(Option::is_some), "out of order");
+    assert!(order.missing().iter().all(|doc| column.first(*doc).is_none()), "missing, with a value");
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..segment.max_doc()), "each document once");
 }
