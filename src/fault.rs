@@ -13,6 +13,7 @@ use std::time::Duration;
 /// that is not in it fails [`point`]'s debug assertion and one that no code reaches fails the crash tests.
 pub const POINTS: &[&str] = &[
     "commit.1_begun",
+    "commit.2_ahead",
     "commit.2_produced",
     "commit.3_drained",
     "commit.4_offsets_sent",

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use utoipa::PartialSchema;
 use utoipa::openapi::{RefOr, Schema};
@@ -17,7 +16,6 @@ use crate::broker::{
 };
 use crate::cluster::Cluster;
 use crate::config::*;
-use crate::index::TableIndex;
 use crate::metrics::Metrics;
 use crate::quarantine::Replayer;
 use crate::query::Table;
@@ -117,11 +115,7 @@ pub(crate) fn members<T: PartialSchema>() -> Vec<String> {
 
 /// A table of the tests of the index, without tasks; its index is in this folder.
 pub(crate) fn table(dir: &Path) -> Arc<Table> {
-    let def = Arc::new(crate::index::testing::def());
-    let options = crate::index::testing::options(dir);
-    let metrics = Arc::clone(&options.metrics);
-    let (index, _) = TableIndex::open(Arc::clone(&def), options).unwrap();
-    Arc::new(Table { def, partitions: 1, repartition: None, index, tasks: ArcSwap::default(), metrics })
+    crate::task::testing::table(dir, 1)
 }
 
 /// A broker that is away. Whoever asks it for watermarks hears so when nobody holds the lock.

@@ -74,7 +74,7 @@ pub struct CutLabels {
 /// Label of a commit step.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct StepLabel {
-    /// produce, drain, offsets, commit or apply.
+    /// ahead, produce, drain, offsets, commit or apply.
     pub step: &'static str,
 }
 

@@ -30,6 +30,9 @@ const RENEW_EVERY: Duration = Duration::from_secs(3_600);
 /// A broker that dies while it ends transactions fences once, and several may be killed one after the other.
 const FENCED_MOST: usize = 5;
 const FENCED_WITHIN: Duration = Duration::from_secs(60);
+/// So long before a commit may start the records that wait for it are produced. To register the transaction's partitions and write
+/// the records takes librdkafka 4 to 5 ms where the broker shares two processors (`benches/RESULTS.md`).
+const AHEAD: Duration = Duration::from_millis(7);
 
 /// What a committer is built from.
 pub struct CommitterParts {
@@ -51,13 +54,27 @@ pub struct CommitterParts {
     pub health: Arc<Health>,
 }
 
+/// What became of producing ahead for the batch that grows.
+#[derive(Default)]
+enum Ahead {
+    /// There was nothing, or no time.
+    #[default]
+    Not,
+    /// The transaction is open.
+    Begun,
+    /// It did not go; the commit will not, either.
+    Failed(Error),
+}
+
 /// The commit thread's state.
 pub struct Committer {
     parts: CommitterParts,
     tasks: BTreeMap<u32, Task>,
     token: Option<GroupToken>,
+    ahead: Ahead,
     pace: Pace,
-    last_start: Instant,
+    /// When the next commit may start: `min_gap` after the start of the last one.
+    not_before: Instant,
     renewed: Instant,
     fenced: Vec<Instant>,
     /// Rollbacks since the last commit that went through.
@@ -72,8 +89,9 @@ impl Committer {
             parts,
             tasks: BTreeMap::new(),
             token: None,
+            ahead: Ahead::Not,
             pace: Pace::default(),
-            last_start: now,
+            not_before: now,
             renewed: now,
             fenced: Vec::new(),
             rollbacks: 0,
@@ -126,11 +144,23 @@ impl Committer {
 
     /// Lets the batch grow: until `min_gap` has passed since the last start, then as long as more is there at once, at most
     /// to `commit_interval` and `commit_bytes`. Stops at the first order that is no batch; it must come after.
-    fn gather(&self, mut batch: Batch) -> Result<(Batch, Option<ToCommit>)> {
-        let s = &self.parts.settings;
-        let (started, not_before) = (Instant::now(), self.last_start + s.min_gap);
+    fn gather(&mut self, mut batch: Batch) -> Result<(Batch, Option<ToCommit>)> {
+        let s = self.parts.settings.clone();
+        let (started, not_before) = (Instant::now(), self.not_before);
+        let ahead_at = not_before - AHEAD.min(s.min_gap / 2);
+        let mut is_ahead = false;
         loop {
-            let wait = not_before.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let mut wait = not_before.saturating_duration_since(now);
+            if !wait.is_zero() && !is_ahead && batch.behind.is_none() {
+                let rest = ahead_at.saturating_duration_since(now);
+                if rest.is_zero() {
+                    is_ahead = true;
+                    self.produce_ahead(&mut batch);
+                    continue;
+                }
+                wait = rest;
+            }
             let order = if wait.is_zero() {
                 if started.elapsed() >= s.commit_interval || batch.bytes >= s.commit_bytes {
                     return Ok((batch, None));
@@ -154,18 +184,33 @@ impl Committer {
         }
     }
 
+    /// Has what is decided written while the rest is waited for.
+    fn produce_ahead(&mut self, batch: &mut Batch) {
+        let CommitterParts { protocol, producer, .. } = &mut self.parts;
+        self.ahead = match protocol.ahead(&mut **producer, &self.tasks, batch) {
+            Ok(true) => Ahead::Begun,
+            Ok(false) => Ahead::Not,
+            Err(e) => Ahead::Failed(e),
+        };
+    }
+
     fn commit(&mut self, batch: Batch) -> Result<()> {
-        self.last_start = Instant::now();
+        self.not_before = Instant::now() + self.parts.settings.min_gap;
+        let begun = match std::mem::take(&mut self.ahead) {
+            Ahead::Not => false,
+            Ahead::Begun => true,
+            Ahead::Failed(e) => return self.recover(e),
+        };
         let seq = batch.seq;
         self.token = Some(batch.token.clone());
         let behind = batch.behind;
         let mut staged = commit::stage(&self.parts.opener.table.def, &self.tasks, batch);
-        if staged.is_empty() {
+        if staged.is_empty() && !begun {
             self.parts.link.set_applied(seq);
             return Ok(());
         }
         self.parts.link.commit.beat();
-        match self.parts.protocol.transact(&mut *self.parts.producer, &mut staged) {
+        match self.parts.protocol.transact(&mut *self.parts.producer, &mut staged, begun) {
             Ok(changelog) => {
                 self.parts.link.commit.beat();
                 let left = self.left(behind, staged.events());

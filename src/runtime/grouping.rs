@@ -167,7 +167,8 @@ impl Grouping<'_> {
             held.changed(scratch.len());
             let stored = (!held.record.is_empty()).then(|| scratch.clone());
             out.bytes += (scratch.len() + key.len() + CHANGE_OVERHEAD) as u64;
-            let change = Change { key: held.key.clone(), stored, visible: held.record.is_visible(), existed };
+            let visible = held.record.is_visible();
+            let change = Change { key: held.key.clone(), stored, visible, existed, sent: false };
             let task = out.tasks.entry(partition).or_default();
             task.due.extend(entries(&held.key, due, retention.due(&held.record)));
             task.ended.add(ended);

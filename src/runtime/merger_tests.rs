@@ -1,14 +1,10 @@
-use arc_swap::ArcSwap;
 use crossbeam_channel::bounded;
 
 use super::*;
 use crate::broker::TopicSpec;
 use crate::broker::local::{LocalBroker, LocalOptions};
-use crate::config::MemoryPlan;
-use crate::index::{TableIndex, testing};
-use crate::metrics::Metrics;
 use crate::store::{SharedMemory, SourcePosition};
-use crate::task::Role;
+use crate::task::testing;
 
 struct Bench {
     merger: Merger,
@@ -20,9 +16,9 @@ struct Bench {
 
 fn bench() -> Bench {
     let dir = tempfile::tempdir().unwrap();
-    let def = Arc::new(testing::def());
+    let table = testing::table(&dir.path().join("index"), 2);
     let broker = LocalBroker::open(&dir.path().join("log"), LocalOptions::default()).unwrap();
-    for source in &def.sources {
+    for source in &table.def.sources {
         let spec = TopicSpec {
             name: source.topic.clone(),
             partitions: 2,
@@ -32,9 +28,6 @@ fn bench() -> Bench {
         };
         broker.create_topic(&spec).unwrap();
     }
-    let (index, _) = TableIndex::open(def.clone(), testing::options(&dir.path().join("index"))).unwrap();
-    let metrics = Metrics::new().table(&def.name, &["s".to_owned()], &[]);
-    let table = Arc::new(Table { def, partitions: 2, repartition: None, index, tasks: ArcSwap::default(), metrics });
     let (link, (send, out), (_, control)) = (Arc::new(Link::default()), bounded(16), bounded(16));
     let (cache_bytes, batch_bytes, max_record) = (1 << 20, 1 << 20, 1 << 20);
     let (health, out_of) = (Arc::new(Health::default()), send);
@@ -53,8 +46,7 @@ fn bench() -> Bench {
         breaker: Arc::new(Breaker::new(0.5)),
         broker_time: BrokerTime::default(),
     };
-    let shared = SharedMemory::new(&MemoryPlan::share(256 << 20, 1, 1), 1).unwrap();
-    Bench { merger: Merger::new(parts).unwrap(), link, out, shared, dir }
+    Bench { merger: Merger::new(parts).unwrap(), link, out, shared: testing::memory(), dir }
 }
 
 impl Bench {
@@ -67,15 +59,7 @@ impl Bench {
     }
 
     fn add(&mut self, partition: u32, next: Offset, token: &GroupToken) {
-        let store = Store::open(&self.dir.path().join(partition.to_string()), &self.shared).unwrap();
-        let task = Task {
-            partition,
-            view: TaskView::new("t".into(), partition, Role::Active),
-            store: Arc::new(store),
-            position: self.position(next),
-            restored: 0,
-            repaired: crate::task::restore::Repaired::default(),
-        };
+        let task = testing::task(self.dir.path(), partition, self.position(next), &self.shared);
         self.merger.add(Box::new(task), token.clone()).unwrap();
     }
 

@@ -22,6 +22,8 @@ pub struct Change {
     pub visible: bool,
     /// Whether there was before.
     pub existed: bool,
+    /// Whether the open transaction has this state already.
+    pub sent: bool,
 }
 
 /// Changed records, one change a key.
@@ -60,6 +62,11 @@ impl Changes {
                 }
             }
         }
+    }
+
+    /// The changes, as they came.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Change> {
+        self.list.iter_mut()
     }
 
     /// The changes by key: a store takes what is sorted in with fewer steps, and those lie in nearer memory.
@@ -196,7 +203,7 @@ mod tests {
     use super::*;
 
     fn change(key: &str, stored: &[u8], existed: bool) -> Change {
-        Change { key: key.as_bytes().into(), stored: Some(stored.to_vec()), visible: true, existed }
+        Change { key: key.as_bytes().into(), stored: Some(stored.to_vec()), visible: true, existed, sent: false }
     }
 
     #[test]

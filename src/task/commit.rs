@@ -9,6 +9,8 @@
 //! 7. **index**: hand the changes to the index thread
 //! 8. **publish** the applied position; waiting readers wake
 //!
+//! Where a commit must wait because the last one was a moment ago, step 1 and what step 2 has so far are done **ahead**.
+//!
 //! A fault point stands behind each step; the crash tests abort the process at every one of them.
 //!
 //! - `INV-COMMIT-1`: nothing is applied that is not committed.
@@ -127,16 +129,42 @@ impl Staged {
 }
 
 impl Protocol {
-    /// Steps 1 to 5. Returns the changelog position of each task after it. An error means that the outcome may be unknown;
-    /// the changelog tells.
+    /// Step 1, and of step 2 the records that a batch has changed so far, while it may still grow: the broker has them when the
+    /// rest is decided. What changes again is produced again, behind. False where no task of the batch is here: nothing is begun.
+    pub fn ahead(
+        &self,
+        producer: &mut dyn TransactionalProducer,
+        tasks: &BTreeMap<u32, Task>,
+        batch: &mut Batch,
+    ) -> Result<bool> {
+        if !batch.tasks.keys().any(|partition| tasks.contains_key(partition)) {
+            return Ok(false);
+        }
+        self.timed("ahead", || {
+            self.begin(producer)?;
+            let mut record = self.to_changelog();
+            for (partition, task) in batch.tasks.iter_mut().filter(|(partition, _)| tasks.contains_key(partition)) {
+                record.partition = *partition;
+                send(producer, &mut record, task.changes.iter_mut())?;
+            }
+            Ok(())
+        })?;
+        fault::point("commit.2_ahead");
+        Ok(true)
+    }
+
+    /// Steps 1 to 5, or from 2 where the transaction has `begun`. Returns the changelog position of each task after it. An error
+    /// means that the outcome may be unknown; the changelog tells.
     pub fn transact(
         &self,
         producer: &mut dyn TransactionalProducer,
         staged: &mut Staged,
+        begun: bool,
     ) -> Result<BTreeMap<u32, Offset>> {
         self.timed("produce", || {
-            producer.begin()?;
-            fault::point("commit.1_begun");
+            if !begun {
+                self.begin(producer)?;
+            }
             self.produce(producer, staged)
         })?;
         fault::point("commit.2_produced");
@@ -158,18 +186,22 @@ impl Protocol {
         staged.tasks.iter().map(|t| of(t.partition)).collect()
     }
 
+    fn begin(&self, producer: &mut dyn TransactionalProducer) -> Result<()> {
+        producer.begin()?;
+        fault::point("commit.1_begun");
+        Ok(())
+    }
+
+    /// A record of the changelog whose buffers serve all of a batch.
+    fn to_changelog(&self) -> NewRecord {
+        NewRecord { topic: self.changelog.clone(), ..NewRecord::default() }
+    }
+
     fn produce(&self, producer: &mut dyn TransactionalProducer, staged: &mut Staged) -> Result<()> {
-        // One record's buffers serve all of them.
-        let mut record = NewRecord { topic: self.changelog.clone(), ..NewRecord::default() };
+        let mut record = self.to_changelog();
         for task in &mut staged.tasks {
             record.partition = task.partition;
-            for change in &mut task.changes {
-                set_key(&mut record, &change.key);
-                record.payload = change.stored.take();
-                let sent = producer.send(&record);
-                change.stored = record.payload.take();
-                sent?;
-            }
+            send(producer, &mut record, task.changes.iter_mut())?;
         }
         staged.misplaced.iter().try_for_each(|m| producer.send(&m.record))?;
         for aside in std::mem::take(&mut staged.quarantined) {
@@ -260,6 +292,23 @@ impl Protocol {
     }
 }
 
+/// Produces the changes that the open transaction has not yet.
+fn send<'a>(
+    producer: &mut dyn TransactionalProducer,
+    record: &mut NewRecord,
+    changes: impl Iterator<Item = &'a mut Change>,
+) -> Result<()> {
+    for change in changes.filter(|change| !change.sent) {
+        set_key(record, &change.key);
+        record.payload = change.stored.take();
+        let sent = producer.send(record);
+        change.stored = record.payload.take();
+        sent?;
+        change.sent = true;
+    }
+    Ok(())
+}
+
 fn set_key(record: &mut NewRecord, key: &[u8]) {
     let held = record.key.get_or_insert_default();
     held.clear();
@@ -277,7 +326,7 @@ fn consumed(table: &Table, staged: &Staged) -> Vec<(TopicPartition, Offset)> {
 }
 
 fn index_change(change: Change) -> Option<IndexChange> {
-    let Change { key, stored, visible, existed } = change;
+    let Change { key, stored, visible, existed, .. } = change;
     (visible || existed).then(|| IndexChange { key, stored: stored.filter(|_| visible), existed })
 }
 
@@ -292,3 +341,7 @@ fn publish(def: &TableDef, task: &Task, changelog: Offset) {
         p.accounting = position.sources.iter().map(|(name, s)| (name.clone(), s.accounting)).collect();
     });
 }
+
+#[cfg(test)]
+#[path = "commit_tests.rs"]
+mod tests;

@@ -15,6 +15,8 @@ pub mod open;
 pub mod plan;
 mod records;
 pub mod restore;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod view;
 pub mod watermark;
 

@@ -14,6 +14,7 @@ use crate::scene::{Seen, Witness, finish, openings};
 const PATIENCE: Duration = Duration::from_secs(60);
 const SIGABRT: i32 = 6;
 const TAKEN_WHOLE: &str = "index.6_taken_whole";
+pub(crate) const AHEAD: &str = "commit.2_ahead";
 
 /// Aborts at every point, each time beside new data, and runs to the end.
 pub(crate) fn abort_everywhere(on: On) {
@@ -24,8 +25,15 @@ pub(crate) fn abort_everywhere(on: On) {
     let points = POINTS.iter().filter(|point| !elsewhere.iter().any(|kind| point.starts_with(kind)));
     // More records change than the index lets wait, some 80,000, and more events than records are unread when they do.
     let many = Workload::catalog(400_000, 60_000, &[]);
+    // More than one poll brings, and so few that the worker never counts as behind.
+    let few = Workload::catalog(8_000, 2_000, &["--dup", "0.1", "--late", "0.1"]);
     for (point, arrival) in points.clone().flat_map(|p| arrivals.iter().map(move |a| (p, a))) {
-        abort_at(on, point, *arrival, if *point == TAKEN_WHOLE { &many } else { &workload });
+        let beside = match *point {
+            TAKEN_WHOLE => &many,
+            AHEAD => &few,
+            _ => &workload,
+        };
+        abort_at(on, point, *arrival, beside);
     }
     report(&format!(
         "{on:?}: aborted at each of {} fault points (at arrivals {arrivals:?}) under {} deliveries, restarted: {} records equal, \
@@ -63,6 +71,14 @@ fn abort_at(on: On, point: &str, arrival: u32, workload: &Workload) {
             } else {
                 arrival.min(PARTITIONS)
             }
+        }
+        // Met where a commit must wait: the second one, which has all that the first has not.
+        AHEAD => {
+            small_commits(&mut lab);
+            lab.sets.push("processing.min_gap=5s".into());
+            lab.sets.push("processing.commit_interval=5s".into());
+            lab.sets.push("broker.client.max.partition.fetch.bytes=65536".into());
+            1
         }
         // The index is committed now and then only: a few times while the backlog lasts.
         "index.1_before_commit" | "index.2_prepared" | "index.3_committed" => {

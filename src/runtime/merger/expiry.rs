@@ -195,7 +195,7 @@ impl Step<'_> {
             held.changed(stored.len());
             let stored = (!held.record.is_empty()).then_some(stored);
             let visible = held.record.is_visible();
-            batch.changes.push(Change { key: key.clone(), stored, visible, existed });
+            batch.changes.push(Change { key: key.clone(), stored, visible, existed, sent: false });
             batch.ended.count(ended);
         }
         batch.due.push(Due { at, key: key.clone(), entered: false });
