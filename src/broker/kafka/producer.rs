@@ -2,8 +2,9 @@
 //!
 //! Owns one transactional producer of librdkafka and the tally of what the current transaction has written.
 //!
-//! Two pauses of librdkafka are avoided here (both measured): a commit with records in flight takes at least 100 ms, and
-//! so do offsets that are sent before the records are. So everything is drained first.
+//! Three pauses of librdkafka are avoided here (all measured): a commit with records in flight takes at least 100 ms, and
+//! so do offsets that are sent before the records are. So everything is drained first. A transaction that begins while the broker
+//! still writes the markers of the one before is refused and tried again after 20 ms. So that is waited for.
 
 use std::sync::Arc;
 use std::thread;
@@ -26,6 +27,10 @@ use crate::{Error, Kind, Result};
 
 /// Pause while librdkafka's queue is full, or while it counts down to nothing in flight.
 const BREATH: Duration = Duration::from_micros(200);
+/// How long the markers of a transaction that is committed may take: of those that registered their partitions less than 2 ms after
+/// the commit before was answered 30 % were refused, after 2 to 4 ms 6 %, then none (`benches/RESULTS.md`, 2026-11-28). To register takes
+/// a millisecond of librdkafka's timer.
+const MARKERS: Duration = Duration::from_millis(3);
 /// How long one call waits for a broker that is away. The transaction itself may live longer: calls can be repeated.
 const CALL: Duration = Duration::from_secs(10);
 /// Pause before a broker that is away is asked again.
@@ -41,6 +46,8 @@ pub(super) struct KafkaProducer {
     /// Records queued in this transaction.
     sent: u64,
     timeout: Duration,
+    /// When the last transaction was ended.
+    ended: Option<Instant>,
 }
 
 /// What became of the records of the current transaction.
@@ -159,7 +166,7 @@ impl KafkaProducer {
             .map_err(|e| error(format!("making transactional producer {id}"), e))?;
         let timeout = shared.options.transaction_timeout;
         let bootstrap = shared.options.bootstrap.clone();
-        let producer = Self { id: id.to_owned(), bootstrap, client, tally, sent: 0, timeout };
+        let producer = Self { id: id.to_owned(), bootstrap, client, tally, sent: 0, timeout, ended: None };
         producer.persist("taking over", PATIENCE, |p, left| p.init_transactions(left))?;
         Ok(producer)
     }
@@ -234,6 +241,9 @@ impl KafkaProducer {
 
 impl TransactionalProducer for KafkaProducer {
     fn begin(&mut self) -> Result<()> {
+        if let Some(left) = self.ended.and_then(|at| MARKERS.checked_sub(at.elapsed())) {
+            thread::sleep(left);
+        }
         self.client.begin_transaction().map_err(|e| self.error("beginning a transaction", e))?;
         self.forget();
         Ok(())
@@ -283,11 +293,13 @@ impl TransactionalProducer for KafkaProducer {
         // Not without a limit: librdkafka would wait for the broker for ever. What took too long goes on in the background,
         // and the next call of `commit` takes it up again.
         self.persist("committing", self.timeout.min(CALL), |p, left| p.commit_transaction(left))?;
+        self.ended = Some(Instant::now());
         Ok(std::mem::take(&mut self.tally.counts.lock().highest))
     }
 
     fn abort(&mut self) -> Result<()> {
         self.persist("aborting", self.timeout.min(CALL), |p, left| p.abort_transaction(left))?;
+        self.ended = Some(Instant::now());
         self.forget();
         Ok(())
     }
