@@ -38,6 +38,11 @@ fn an_abort_at_any_fault_point_on_kafka_loses_nothing_and_repeats_nothing() {
 }
 
 #[test]
+fn an_abort_of_a_transaction_that_was_begun_ahead_loses_nothing_and_repeats_nothing() {
+    faults::abort_ahead();
+}
+
+#[test]
 fn an_abort_while_event_time_ends_records_on_the_embedded_log_ends_each_of_them_once() {
     expiry::abort_everywhere(On::Local);
 }

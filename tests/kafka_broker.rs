@@ -212,6 +212,10 @@ fn a_record_that_is_too_large_is_refused_with_topic_and_size_and_the_producer_li
     let e = producer.drain().unwrap_err();
     assert_eq!(e.kind(), Kind::Refused, "{e}");
     assert!(e.to_string().contains("narrow[0]") && e.to_string().contains("6000"), "{e}");
+    // Whoever sends on, once it is refused, hears of it too.
+    let e = producer.send(&record(&tp, "behind it")).unwrap_err();
+    assert_eq!(e.kind(), Kind::Refused, "{e}");
+    assert!(e.to_string().contains("6000"), "{e}");
     producer.abort().unwrap();
     // The rejected record leaves a gap in librdkafka's numbering, which costs the next transaction, once.
     producer.begin().unwrap();

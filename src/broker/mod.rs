@@ -225,6 +225,10 @@ pub trait TransactionalProducer: Send {
     fn begin(&mut self) -> Result<()>;
     /// Queues a record. Blocks while the producer's queue is full.
     fn send(&mut self, record: &NewRecord) -> Result<()>;
+    /// Whether what is queued is written while more is still to come, so that sending early leaves less to wait for.
+    fn writes_ahead(&self) -> bool {
+        false
+    }
     /// Waits until every queued record is acknowledged.
     fn drain(&mut self) -> Result<()>;
     /// Adds consumed positions of `group` to the transaction. Fails with [`crate::Kind::AbortRequired`] if the group has

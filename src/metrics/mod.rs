@@ -74,7 +74,7 @@ pub struct CutLabels {
 /// Label of a commit step.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct StepLabel {
-    /// ahead, produce, drain, offsets, commit or apply.
+    /// ahead, produce, drain, offsets, commit or apply. Whichever of the first two begins the transaction waits for the one before.
     pub step: &'static str,
 }
 

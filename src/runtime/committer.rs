@@ -145,24 +145,22 @@ impl Committer {
     /// Lets the batch grow: until `min_gap` has passed since the last start, then as long as more is there at once, at most
     /// to `commit_interval` and `commit_bytes`. Stops at the first order that is no batch; it must come after.
     fn gather(&mut self, mut batch: Batch) -> Result<(Batch, Option<ToCommit>)> {
-        let s = self.parts.settings.clone();
+        let ProcessingSettings { min_gap, commit_interval, commit_bytes, .. } = self.parts.settings;
         let (started, not_before) = (Instant::now(), self.not_before);
-        let ahead_at = not_before - AHEAD.min(s.min_gap / 2);
-        let mut is_ahead = false;
+        // After a rollback everything goes at once: then the step that fails says why.
+        let mut may_go_ahead = self.parts.producer.writes_ahead() && self.rollbacks == 0;
         loop {
-            let now = Instant::now();
-            let mut wait = not_before.saturating_duration_since(now);
-            if !wait.is_zero() && !is_ahead && batch.behind.is_none() {
-                let rest = ahead_at.saturating_duration_since(now);
-                if rest.is_zero() {
-                    is_ahead = true;
+            let mut wait = not_before.saturating_duration_since(Instant::now());
+            if !wait.is_zero() && may_go_ahead && batch.behind.is_none() {
+                wait = wait.saturating_sub(AHEAD.min(min_gap / 2));
+                if wait.is_zero() {
+                    may_go_ahead = false;
                     self.produce_ahead(&mut batch);
                     continue;
                 }
-                wait = rest;
             }
             let order = if wait.is_zero() {
-                if started.elapsed() >= s.commit_interval || batch.bytes >= s.commit_bytes {
+                if started.elapsed() >= commit_interval || batch.bytes >= commit_bytes {
                     return Ok((batch, None));
                 }
                 match self.parts.orders.try_recv() {
@@ -186,12 +184,14 @@ impl Committer {
 
     /// Has what is decided written while the rest is waited for.
     fn produce_ahead(&mut self, batch: &mut Batch) {
-        let CommitterParts { protocol, producer, .. } = &mut self.parts;
+        let CommitterParts { protocol, producer, link, .. } = &mut self.parts;
+        link.commit.beat();
         self.ahead = match protocol.ahead(&mut **producer, &self.tasks, batch) {
             Ok(true) => Ahead::Begun,
             Ok(false) => Ahead::Not,
             Err(e) => Ahead::Failed(e),
         };
+        self.parts.link.commit.beat();
     }
 
     fn commit(&mut self, batch: Batch) -> Result<()> {

@@ -9,7 +9,8 @@
 //! 7. **index**: hand the changes to the index thread
 //! 8. **publish** the applied position; waiting readers wake
 //!
-//! Where a commit must wait because the last one was a moment ago, step 1 and what step 2 has so far are done **ahead**.
+//! Where a commit must wait because the last one was a moment ago, and the broker writes while more is to come, step 1 and what step 2
+//! has so far are done **ahead**.
 //!
 //! A fault point stands behind each step; the crash tests abort the process at every one of them.
 //!

@@ -19,7 +19,7 @@ impl TransactionalProducer for Noted {
     }
 
     fn send(&mut self, record: &NewRecord) -> Result<()> {
-        if self.room.replace(self.room.unwrap_or(100) - 1) == Some(0) {
+        if self.room.replace(self.room.unwrap_or(100).saturating_sub(1)) == Some(0) {
             return Err(Error::internal("full"));
         }
         let key = record.key.clone().unwrap_or_default();

@@ -107,7 +107,7 @@ fn nulls(lab: &Lab) -> usize {
 
 pub(crate) fn abort_everywhere(on: On) {
     let arrivals: &[u32] = if full_scale() { &[1, 2, 3] } else { &[1] };
-    // Nothing is produced ahead for the first commit, which takes everything here.
+    // Nothing is produced ahead for the first commit, and what it takes is looked for below.
     let here = |point: &&str| point.starts_with("commit.") && *point != AHEAD;
     let points: Vec<&str> = POINTS.iter().copied().filter(here).collect();
     let cases = points.iter().flat_map(|point| arrivals.iter().map(move |arrival| (*point, *arrival)));

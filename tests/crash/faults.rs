@@ -21,19 +21,12 @@ pub(crate) fn abort_everywhere(on: On) {
     let (events, arrivals): (usize, &[u32]) = if full_scale() { (100_000, &[1, 3, 8]) } else { (60_000, &[3]) };
     let workload = Workload::catalog(events, 2_000, &["--dup", "0.1", "--late", "0.1"]);
     // Those of a replay are met when somebody replays: tests/quarantine.rs; those of tasks that move in tests/cluster.rs.
-    let elsewhere = ["replay.", "restore.", "release.", "standby."];
+    let elsewhere = ["replay.", "restore.", "release.", "standby.", AHEAD];
     let points = POINTS.iter().filter(|point| !elsewhere.iter().any(|kind| point.starts_with(kind)));
     // More records change than the index lets wait, some 80,000, and more events than records are unread when they do.
     let many = Workload::catalog(400_000, 60_000, &[]);
-    // More than one poll brings, and so few that the worker never counts as behind.
-    let few = Workload::catalog(8_000, 2_000, &["--dup", "0.1", "--late", "0.1"]);
     for (point, arrival) in points.clone().flat_map(|p| arrivals.iter().map(move |a| (p, a))) {
-        let beside = match *point {
-            TAKEN_WHOLE => &many,
-            AHEAD => &few,
-            _ => &workload,
-        };
-        abort_at(on, point, *arrival, beside);
+        abort_at(on, point, *arrival, if *point == TAKEN_WHOLE { &many } else { &workload });
     }
     report(&format!(
         "{on:?}: aborted at each of {} fault points (at arrivals {arrivals:?}) under {} deliveries, restarted: {} records equal, \
@@ -72,14 +65,6 @@ fn abort_at(on: On, point: &str, arrival: u32, workload: &Workload) {
                 arrival.min(PARTITIONS)
             }
         }
-        // Met where a commit must wait: the second one, which has all that the first has not.
-        AHEAD => {
-            small_commits(&mut lab);
-            lab.sets.push("processing.min_gap=5s".into());
-            lab.sets.push("processing.commit_interval=5s".into());
-            lab.sets.push("broker.client.max.partition.fetch.bytes=65536".into());
-            1
-        }
         // The index is committed now and then only: a few times while the backlog lasts.
         "index.1_before_commit" | "index.2_prepared" | "index.3_committed" => {
             small_commits(&mut lab);
@@ -90,13 +75,40 @@ fn abort_at(on: On, point: &str, arrival: u32, workload: &Workload) {
             arrival
         }
     };
-    let ends = loaded(&lab, workload);
+    abort(&lab, point, nth, workload, |seen| check_moment(point, arrival, seen));
+}
+
+/// Aborts at the arrival `nth`, proves it, checks what is committed then, and runs to the end.
+fn abort(lab: &Lab, point: &str, nth: u32, workload: &Workload, check: impl Fn(Seen)) {
+    let ends = loaded(lab, workload);
     let fault = format!("{point}:{nth}");
     let stderr = aborted(point, lab.spawn(&[], &[("KELD_FAULT", &fault)]));
-    let before = Witness::default().look(&lab);
-    check_moment(point, arrival, before);
-    let after = finish(&lab, workload, &ends, before, lab.start());
-    println!("{on:?}: {fault}: died at {before:?}, {:?}; went on with {:?}", openings(&stderr), openings(&after));
+    let before = Witness::default().look(lab);
+    check(before);
+    let after = finish(lab, workload, &ends, before, lab.start());
+    println!("{:?}: {fault}: died at {before:?}, {:?}; went on with {:?}", lab.on, openings(&stderr), openings(&after));
+}
+
+/// Aborts where a transaction was begun while its commit had to wait: before its records are written, when all are, and when they are
+/// committed. That is the second one, which has all that the first has not. Only Kafka writes ahead.
+pub(crate) fn abort_ahead() {
+    // More than one poll brings, and so few that the worker never counts as behind.
+    let few = Workload::catalog(8_000, 2_000, &["--dup", "0.1", "--late", "0.1"]);
+    for (point, nth) in [(AHEAD, 1), ("commit.3_drained", 2), ("commit.5_committed", 2)] {
+        let mut lab = Lab::new(On::Kafka, "catalog.toml");
+        small_commits(&mut lab);
+        lab.sets.push("instance.workers=1".into());
+        lab.sets.push("processing.min_gap=5s".into());
+        lab.sets.push("processing.commit_interval=5s".into());
+        lab.sets.push("broker.client.max.partition.fetch.bytes=65536".into());
+        abort(&lab, point, nth, &few, |seen| {
+            assert!(seen.committed > 0, "{point} fired in the first commit: {seen:?}");
+            assert!(
+                seen.unread > 0 || point == "commit.5_committed",
+                "{point} fired when everything was done: {seen:?}"
+            );
+        });
+    }
 }
 
 /// Many small commits instead of few large ones.

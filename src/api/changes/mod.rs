@@ -77,7 +77,8 @@ impl Asked {
 /// as they are committed, from now on or behind what was seen before: `changed` and `deleted`; of a live query (`q`, `filter`) `entered`,
 /// `changed` and `left`. The first event is `hello`, with the position; read the state *after* it, then apply the events: what enters or
 /// changes replaces, what leaves or is deleted goes. The `id` of an event is the position behind it: whoever comes back with it gets
-/// every change after it, once. Changes between that were overwritten before they were read again come as the newest one alone.
+/// every change after it, once. Changes between that were overwritten before they were read again come as the newest one alone; what was
+/// overwritten within milliseconds, before it could be looked up, may come, or not.
 /// `cut` is the last event, with `reason`, `detail` and `advice`: `too_slow`, `stopping`, `gap` (the changelog does not reach back to
 /// the position: read the state anew) or `failed`. After a resume a live query cannot know of a key whether it was in it before:
 /// then `before` is `unknown`.

@@ -28,8 +28,8 @@ use crate::{Error, Kind, Result};
 /// Pause while librdkafka's queue is full, or while it counts down to nothing in flight.
 const BREATH: Duration = Duration::from_micros(200);
 /// How long the markers of a transaction that is committed may take: of those that registered their partitions less than 2 ms after
-/// the commit before was answered 30 % were refused, after 2 to 4 ms 6 %, then none (`benches/RESULTS.md`, 2026-11-28). To register takes
-/// a millisecond of librdkafka's timer.
+/// the commit before was answered 30 % were refused, after 2 to 4 ms 6 %, later 0.2 % (`benches/RESULTS.md`, 2026-11-28). To register
+/// takes a millisecond of librdkafka's timer.
 const MARKERS: Duration = Duration::from_millis(3);
 /// How long one call waits for a broker that is away. The transaction itself may live longer: calls can be repeated.
 const CALL: Duration = Duration::from_secs(10);
@@ -76,6 +76,13 @@ struct Failure {
     cause: KafkaError,
 }
 
+impl Failure {
+    /// Whether the record was only put away because something else had gone wrong.
+    fn is_of_others(&self) -> bool {
+        code_of(&self.cause) == Some(Code::PurgeQueue)
+    }
+}
+
 impl Counts {
     fn wrote(&mut self, topic: &str, partition: u32, offset: Offset) {
         let is_it = |(tp, _): &(TopicPartition, Offset)| tp.partition == partition && *tp.topic == *topic;
@@ -105,7 +112,7 @@ impl ProducerContext for Deliveries {
         counts.done += 1;
         match result {
             Ok(m) => counts.wrote(m.topic(), u32::try_from(m.partition()).unwrap_or(u32::MAX), m.offset()),
-            Err((cause, m)) if counts.failure.is_none() => {
+            Err((cause, m)) if counts.failure.as_ref().is_none_or(Failure::is_of_others) => {
                 let tp = TopicPartition::new(m.topic(), u32::try_from(m.partition()).unwrap_or(u32::MAX));
                 let bytes = m.key_len() + m.payload_len();
                 counts.failure = Some(Failure { tp, bytes, cause: cause.clone() });
@@ -256,11 +263,19 @@ impl TransactionalProducer for KafkaProducer {
                 Ok(())
             }
             Err((cause, ())) => {
+                // A record that was refused has ended the transaction while more was sent: that says what is wrong.
+                if code_of(&cause) == Some(Code::State) {
+                    self.drain()?;
+                }
                 let bytes = record.key.as_ref().map_or(0, Vec::len) + record.payload.as_ref().map_or(0, Vec::len);
                 let doing = format!("queueing a record of {bytes} bytes for {}[{}]", record.topic, record.partition);
                 Err(self.error(&doing, cause))
             }
         }
+    }
+
+    fn writes_ahead(&self) -> bool {
+        true
     }
 
     fn drain(&mut self) -> Result<()> {
