@@ -143,7 +143,8 @@ impl Committer {
     }
 
     /// Lets the batch grow: until `min_gap` has passed since the last start, then as long as more is there at once, at most
-    /// to `commit_interval` and `commit_bytes`. Stops at the first order that is no batch; it must come after.
+    /// to `commit_interval` and `commit_bytes`. Stops at the first order that is no batch; it must come after. Shortly before the
+    /// gap ends, what is there is produced ahead.
     fn gather(&mut self, mut batch: Batch) -> Result<(Batch, Option<ToCommit>)> {
         let ProcessingSettings { min_gap, commit_interval, commit_bytes, .. } = self.parts.settings;
         let (started, not_before) = (Instant::now(), self.not_before);

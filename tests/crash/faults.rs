@@ -20,7 +20,8 @@ pub(crate) const AHEAD: &str = "commit.2_ahead";
 pub(crate) fn abort_everywhere(on: On) {
     let (events, arrivals): (usize, &[u32]) = if full_scale() { (100_000, &[1, 3, 8]) } else { (60_000, &[3]) };
     let workload = Workload::catalog(events, 2_000, &["--dup", "0.1", "--late", "0.1"]);
-    // Those of a replay are met when somebody replays: tests/quarantine.rs; those of tasks that move in tests/cluster.rs.
+    // Those of a replay are met when somebody replays: tests/quarantine.rs; those of tasks that move in tests/cluster.rs; what is
+    // produced ahead in `abort_ahead`.
     let elsewhere = ["replay.", "restore.", "release.", "standby.", AHEAD];
     let points = POINTS.iter().filter(|point| !elsewhere.iter().any(|kind| point.starts_with(kind)));
     // More records change than the index lets wait, some 80,000, and more events than records are unread when they do.
@@ -94,7 +95,8 @@ fn abort(lab: &Lab, point: &str, nth: u32, workload: &Workload, check: impl Fn(S
 pub(crate) fn abort_ahead() {
     // More than one poll brings, and so few that the worker never counts as behind.
     let few = Workload::catalog(8_000, 2_000, &["--dup", "0.1", "--late", "0.1"]);
-    for (point, nth) in [(AHEAD, 1), ("commit.3_drained", 2), ("commit.5_committed", 2)] {
+    let faults = [(AHEAD, 1), ("commit.3_drained", 2), ("commit.5_committed", 2)];
+    for (point, nth) in faults {
         let mut lab = Lab::new(On::Kafka, "catalog.toml");
         small_commits(&mut lab);
         lab.sets.push("instance.workers=1".into());
@@ -109,6 +111,13 @@ pub(crate) fn abort_ahead() {
             );
         });
     }
+    report(&format!(
+        "Kafka: aborted at each of {} moments of a transaction that was begun ahead, under {} deliveries, restarted: {} records \
+         equal, every event once",
+        faults.len(),
+        few.deliveries.len(),
+        few.expected.len()
+    ));
 }
 
 /// Many small commits instead of few large ones.

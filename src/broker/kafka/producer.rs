@@ -69,7 +69,7 @@ struct Counts {
     failure: Option<Failure>,
 }
 
-/// The first record that could not be written.
+/// The first record that could not be written; one that was only put away gives way to others.
 struct Failure {
     tp: TopicPartition,
     bytes: usize,
@@ -84,6 +84,12 @@ impl Failure {
 }
 
 impl Counts {
+    fn failed(&mut self, failure: impl FnOnce() -> Failure) {
+        if self.failure.as_ref().is_none_or(Failure::is_of_others) {
+            self.failure = Some(failure());
+        }
+    }
+
     fn wrote(&mut self, topic: &str, partition: u32, offset: Offset) {
         let is_it = |(tp, _): &(TopicPartition, Offset)| tp.partition == partition && *tp.topic == *topic;
         if !self.highest.get(self.last).is_some_and(is_it) {
@@ -112,12 +118,10 @@ impl ProducerContext for Deliveries {
         counts.done += 1;
         match result {
             Ok(m) => counts.wrote(m.topic(), u32::try_from(m.partition()).unwrap_or(u32::MAX), m.offset()),
-            Err((cause, m)) if counts.failure.as_ref().is_none_or(Failure::is_of_others) => {
+            Err((cause, m)) => counts.failed(|| {
                 let tp = TopicPartition::new(m.topic(), u32::try_from(m.partition()).unwrap_or(u32::MAX));
-                let bytes = m.key_len() + m.payload_len();
-                counts.failure = Some(Failure { tp, bytes, cause: cause.clone() });
-            }
-            Err(_) => {}
+                Failure { tp, bytes: m.key_len() + m.payload_len(), cause: cause.clone() }
+            }),
         }
         let enough = counts.awaited.is_some_and(|n| counts.done >= n);
         drop(counts);
@@ -332,5 +336,17 @@ mod tests {
         }
         let tp = TopicPartition::new;
         assert_eq!(counts.highest, [(tp("a", 0), 7), (tp("a", 1), 9), (tp("b", 0), 1)]);
+    }
+
+    #[test]
+    fn the_record_that_was_refused_is_told_whatever_was_put_away_before_or_failed_behind_it() {
+        let mut counts = Counts::default();
+        for (partition, code) in
+            [(0, Code::PurgeQueue), (1, Code::MessageSizeTooLarge), (2, Code::PurgeQueue), (3, Code::NotEnoughReplicas)]
+        {
+            let tp = TopicPartition::new("a", partition);
+            counts.failed(|| Failure { tp, bytes: 1, cause: KafkaError::MessageProduction(code) });
+        }
+        assert_eq!(counts.failure.map(|f| f.tp.partition), Some(1));
     }
 }
