@@ -188,7 +188,7 @@ fn show() {
 
 fn document() {
     let catalog = Catalog::new();
-    let change = IndexChange { key: KEY.as_bytes().into(), stored: Some(catalog.stored()), existed: true };
+    let change = IndexChange { key: KEY.as_bytes().into(), stored: Some(catalog.stored().into()), existed: true };
     let fields = Fields::new(catalog.def.into()).expect("good fields");
     counted(|_| {
         black_box(document_of(&fields, 0, black_box(&change), &mut |_, _| {}).expect("a document"));

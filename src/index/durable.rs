@@ -292,7 +292,7 @@ impl Worker {
             if written % LOOK_UP_EVERY == 0 && self.shared.queue.is_abandoned() {
                 return Err(Error::new(Kind::Internal, "the index was dropped"));
             }
-            let change = IndexChange { key: key.into(), stored: Some(stored.to_vec()), existed: false };
+            let change = IndexChange { key: key.into(), stored: Some(stored.into()), existed: false };
             let mut left_out = |i, why: String| self.note_left_out(i, key, &why);
             if let Some(document) = document::of_change(&self.fields, partition, &change, &mut left_out)? {
                 self.writer.add_document(document).map_err(|e| self.failed(e))?;

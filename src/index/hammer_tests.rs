@@ -54,7 +54,7 @@ impl Kept {
         let mut held = self.records.lock();
         for change in &batch.changes {
             match &change.stored {
-                Some(stored) => drop(held.0.insert(change.key.to_vec(), stored.clone())),
+                Some(stored) => drop(held.0.insert(change.key.to_vec(), stored.to_vec())),
                 None => drop(held.0.remove(&*change.key)),
             }
         }

@@ -138,7 +138,7 @@ pub struct IndexChange {
     pub key: Arc<[u8]>,
     /// The stored bytes of the record, or `None` if there is nothing to show and the document must go. A record that turns
     /// out to have nothing to show is taken as `None`.
-    pub stored: Option<Vec<u8>>,
+    pub stored: Option<Arc<[u8]>>,
     /// Whether a document of this key may be in the index already (false saves the delete).
     pub existed: bool,
 }
@@ -146,7 +146,7 @@ pub struct IndexChange {
 impl IndexChange {
     /// Bytes that it takes while it waits.
     fn size(&self) -> usize {
-        self.key.len() + self.stored.as_ref().map_or(0, Vec::len) + CHANGE_OVERHEAD
+        self.key.len() + self.stored.as_ref().map_or(0, |stored| stored.len()) + CHANGE_OVERHEAD
     }
 }
 

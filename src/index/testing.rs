@@ -118,7 +118,7 @@ pub(crate) fn change(key: &str, record: Option<Record>, existed: bool) -> IndexC
     let stored = record.map(|record| {
         let mut bytes = Vec::new();
         codec::encode(&record, &mut bytes);
-        bytes
+        bytes.into()
     });
     IndexChange { key: Arc::from(key.as_bytes()), stored, existed }
 }

@@ -222,11 +222,6 @@ impl Journal {
             || self.entries.iter().any(|entry| entry.parts.iter().any(|(id, _)| !masked(fields, *id, entry.version)))
     }
 
-    /// See [`super::Record::touch`].
-    pub(super) fn touch(&self) -> usize {
-        self.entries.iter().map(|entry| entry.parts.len()).sum()
-    }
-
     pub(super) fn heap_size(&self) -> usize {
         let base = self.base.as_ref().map_or(0, |base| {
             let behind: usize = base.folded.iter().map(|(_, folded)| folded.heap_size()).sum();

@@ -117,13 +117,6 @@ impl FieldState {
         }
     }
 
-    fn touch(&self) -> usize {
-        match self {
-            FieldState::Lww(cell) => cell.value.touch(),
-            FieldState::Set(_) | FieldState::Extreme(_) | FieldState::Cleared(_) | FieldState::Map(_) => 0,
-        }
-    }
-
     fn heap_size(&self) -> usize {
         match self {
             FieldState::Lww(cell) => cell.value.heap_size(),
@@ -154,7 +147,7 @@ impl Record {
         self.tombstone
     }
 
-    /// Estimate of the heap bytes it takes, for cache and overlay budgets.
+    /// Estimate of the heap bytes it takes.
     pub fn heap_size(&self) -> usize {
         let fields = self.fields.capacity() * size_of::<(u32, FieldState)>();
         let dynamic = self.dynamic.capacity() * size_of::<(Box<str>, Cell)>();
@@ -163,28 +156,6 @@ impl Record {
         let behind_dynamic: usize = self.dynamic.iter().map(|(name, c)| name.len() + c.value.heap_size()).sum();
         let behind_journals: usize = self.journals.iter().map(|(_, journal)| journal.heap_size()).sum();
         fields + dynamic + journals + behind_fields + behind_dynamic + behind_journals
-    }
-
-    /// Reads a little of everything that merging and encoding these records will read, and gives a number made of that.
-    ///
-    /// Records lie scattered over memory, and each waits for several places of it, one after the other. Here the processor fetches
-    /// them side by side: first the records, then what they point to, then the texts behind that.
-    pub fn touch(records: &[&Record]) -> usize {
-        let lengths: usize = records.iter().map(|record| record.fields.len() + record.journals.len()).sum();
-        let lists: usize = records.iter().map(|record| record.touch_lists()).sum();
-        lengths + lists + records.iter().map(|record| record.touch_texts()).sum::<usize>()
-    }
-
-    fn touch_lists(&self) -> usize {
-        let fields: usize = self.fields.iter().map(|(id, _)| *id as usize).sum();
-        let dynamic: usize = self.dynamic.iter().map(|(name, _)| name.len()).sum();
-        fields + dynamic + self.journals.iter().map(|(_, journal)| journal.entries.len()).sum::<usize>()
-    }
-
-    fn touch_texts(&self) -> usize {
-        let fields: usize = self.fields.iter().map(|(_, state)| state.touch()).sum();
-        let dynamic: usize = self.dynamic.iter().map(|(_, cell)| cell.value.touch()).sum();
-        fields + dynamic + self.journals.iter().map(|(_, journal)| journal.touch()).sum::<usize>()
     }
 
     /// Where the state of a declared field is, or belongs; `guess` is looked at first.

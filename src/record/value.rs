@@ -48,16 +48,6 @@ impl Value {
         matches!(self, Value::Null)
     }
 
-    /// See [`super::Record::touch`].
-    pub(super) fn touch(&self) -> usize {
-        match self {
-            Value::Str(text) if text.is_heap_allocated() => {
-                text.as_bytes().chunks(64).map(|line| usize::from(line[0])).sum()
-            }
-            _ => 0,
-        }
-    }
-
     /// Estimate of the heap bytes behind this value.
     pub fn heap_size(&self) -> usize {
         match self {

@@ -16,9 +16,6 @@ use crate::{Error, Result};
 /// What a change takes in a batch beside its bytes and its key.
 const CHANGE_OVERHEAD: usize = 128;
 
-/// Records that are touched before they are merged: few enough to stay in the processor's cache until then.
-const TOUCHED: usize = 256;
-
 /// Merges what arrived into the records of a worker's tasks.
 pub struct Grouping<'a> {
     /// Definition.
@@ -108,12 +105,8 @@ impl Grouping<'_> {
         let order = by_key(&inbox.arrived);
         self.load(&order, overlay, seq)?;
         let mut scratch = Vec::new();
-        let groups: Vec<&Group<'_>> = order.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1).collect();
-        for groups in groups.chunks(TOUCHED) {
-            overlay.touch(groups.iter().map(|group| (group[0].0, group[0].1)));
-            for group in groups {
-                self.merge_group(inbox, group, overlay, &mut scratch, &mut out)?;
-            }
+        for group in order.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1) {
+            self.merge_group(inbox, group, overlay, &mut scratch, &mut out)?;
         }
         for ((partition, source), moved) in std::mem::take(&mut out.moves).all {
             out.tasks.entry(partition).or_default().moved.insert(source, moved);
@@ -153,24 +146,24 @@ impl Grouping<'_> {
     ) -> Result<()> {
         let (partition, key, _) = group[0];
         let mut held = overlay.get_mut(partition, key).ok_or_else(not_here)?;
-        let existed = held.record.is_visible();
+        let mut record = held.record().map_err(|e| e.within(format_args!("partition {partition}")))?;
+        let existed = record.is_visible();
         let (retention, mut ended) = (&self.def.retention, EndedCount::default());
-        let due = retention.due(&held.record);
+        let due = retention.due(&record);
         let changed = if self.surely_fits(inbox, group, &held) {
-            self.merge_in_place(inbox, group, &mut held.record, &mut ended, out)
+            self.merge_in_place(inbox, group, &mut record, &mut ended, out)
         } else {
-            self.merge_bounded(inbox, group, &mut held.record, &mut ended, out)
+            self.merge_bounded(inbox, group, &mut record, &mut ended, out)
         };
         if changed {
             scratch.clear();
-            codec::encode(&held.record, scratch);
-            held.changed(scratch.len());
-            let stored = (!held.record.is_empty()).then(|| scratch.clone());
+            codec::encode(&record, scratch);
+            held.stored = (!record.is_empty()).then(|| scratch.as_slice().into());
             out.bytes += (scratch.len() + key.len() + CHANGE_OVERHEAD) as u64;
-            let visible = held.record.is_visible();
+            let (stored, visible) = (held.stored.clone(), record.is_visible());
             let change = Change { key: held.key.clone(), stored, visible, existed, sent: false };
             let task = out.tasks.entry(partition).or_default();
-            task.due.extend(entries(&held.key, due, retention.due(&held.record)));
+            task.due.extend(entries(&held.key, due, retention.due(&record)));
             task.ended.add(ended);
             task.changes.push(change);
         }
@@ -184,7 +177,7 @@ impl Grouping<'_> {
     fn surely_fits(&self, inbox: &Inbox, group: &Group<'_>, held: &Held) -> bool {
         let events: usize = group.iter().map(|(.., i)| inbox.arrived[*i].weight).sum();
         let added = 16 * events + (64 * self.def.fields.len() + 256) * group.len();
-        held.key.len() + 5 * held.stored + added <= self.max_record
+        held.key.len() + 5 * held.stored_len() + added <= self.max_record
     }
 
     fn merge_in_place(
@@ -273,12 +266,8 @@ pub fn load(store: &Store, partition: u32, keys: &[&[u8]], overlay: &mut Overlay
     let missing: Vec<&[u8]> = keys.iter().copied().filter(|key| !overlay.pin(partition, key, seq)).collect();
     let mut read = 0;
     store.visit_sorted(&missing, &mut |n, stored| {
-        let record = stored.map(codec::decode).transpose().map_err(|e| {
-            e.within(format_args!("record {:?} of partition {partition}", String::from_utf8_lossy(missing[n])))
-        })?;
-        let bytes = stored.map_or(0, <[u8]>::len);
-        read += bytes;
-        overlay.load(partition, missing[n], record.unwrap_or_default(), bytes, seq);
+        read += stored.map_or(0, <[u8]>::len);
+        overlay.load(partition, missing[n], stored, seq);
         Ok(())
     })?;
     Ok(read)

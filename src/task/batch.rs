@@ -17,7 +17,7 @@ pub struct Change {
     /// Key.
     pub key: Arc<[u8]>,
     /// Stored bytes; `None` if nothing at all is kept.
-    pub stored: Option<Vec<u8>>,
+    pub stored: Option<Arc<[u8]>>,
     /// Whether there is anything to show.
     pub visible: bool,
     /// Whether there was before.
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     fn change(key: &str, stored: &[u8], existed: bool) -> Change {
-        Change { key: key.as_bytes().into(), stored: Some(stored.to_vec()), visible: true, existed, sent: false }
+        Change { key: key.as_bytes().into(), stored: Some(stored.into()), visible: true, existed, sent: false }
     }
 
     #[test]
@@ -219,6 +219,6 @@ mod tests {
         let seen: Vec<_> =
             all.into_sorted().into_iter().map(|c| (c.key.to_vec(), c.stored.unwrap(), c.existed)).collect();
         let expected = [("a", "3", true), ("b", "2", false), ("c", "2", false), ("d", "1", true)];
-        assert_eq!(seen, expected.map(|(key, stored, existed)| (key.into(), stored.into(), existed)));
+        assert_eq!(seen, expected.map(|(key, stored, existed)| (key.into(), stored.as_bytes().into(), existed)));
     }
 }

@@ -301,19 +301,27 @@ fn send<'a>(
 ) -> Result<()> {
     for change in changes.filter(|change| !change.sent) {
         set_key(record, &change.key);
-        record.payload = change.stored.take();
-        let sent = producer.send(record);
-        change.stored = record.payload.take();
-        sent?;
+        set_payload(record, change.stored.as_deref());
+        producer.send(record)?;
         change.sent = true;
     }
     Ok(())
 }
 
 fn set_key(record: &mut NewRecord, key: &[u8]) {
-    let held = record.key.get_or_insert_default();
+    fill(record.key.get_or_insert_default(), key);
+}
+
+fn set_payload(record: &mut NewRecord, payload: Option<&[u8]>) {
+    match payload {
+        Some(payload) => fill(record.payload.get_or_insert_default(), payload),
+        None => record.payload = None,
+    }
+}
+
+fn fill(held: &mut Vec<u8>, with: &[u8]) {
     held.clear();
-    held.extend_from_slice(key);
+    held.extend_from_slice(with);
 }
 
 fn consumed(table: &Table, staged: &Staged) -> Vec<(TopicPartition, Offset)> {

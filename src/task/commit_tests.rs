@@ -79,7 +79,7 @@ fn batch(seq: u64, changes: &[(u32, &str, &str)]) -> Batch {
     let mut tasks = BTreeMap::<u32, TaskBatch>::new();
     for (partition, key, state) in changes {
         let task = tasks.entry(*partition).or_default();
-        let stored = (*state != "-").then(|| state.as_bytes().to_vec());
+        let stored = (*state != "-").then(|| Arc::from(state.as_bytes()));
         task.changes.push(Change {
             key: key.as_bytes().into(),
             visible: stored.is_some(),
@@ -117,7 +117,9 @@ fn what_is_produced_ahead_is_produced_again_only_where_it_changed_and_positions_
     let expected = ["0:a-", "0:b2", "0:d2", "0:position", "1:position", "drain", "offsets 0@30 1@10", "commit"];
     assert_eq!(producer.calls, expected);
     // The store gets every change, whenever it was produced.
-    let of = |t: &StagedTask| t.changes.iter().map(|c| (c.key.to_vec(), c.stored.clone())).collect::<Vec<_>>();
+    let of = |t: &StagedTask| {
+        t.changes.iter().map(|c| (c.key.to_vec(), c.stored.as_deref().map(<[u8]>::to_vec))).collect::<Vec<_>>()
+    };
     let (none, two) = (None, Some(b"2".to_vec()));
     let first = [("a", none), ("b", two.clone()), ("d", two)].map(|(k, v)| (k.as_bytes().to_vec(), v));
     assert_eq!(of(&staged.tasks[0]), first);

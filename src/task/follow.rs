@@ -99,7 +99,7 @@ impl Opener {
 /// What one poll brought of one changelog.
 #[derive(Debug, Default)]
 pub struct Read {
-    records: Vec<(Arc<[u8]>, Option<Vec<u8>>)>,
+    records: Vec<(Arc<[u8]>, Option<Arc<[u8]>>)>,
     position: Option<Vec<u8>>,
     next: Offset,
 }
@@ -110,7 +110,7 @@ impl Read {
         self.next = m.offset + 1;
         match (m.key, m.payload) {
             (Some(POSITION_KEY), Some(position)) => self.position = Some(position.to_vec()),
-            (Some(key), stored) => self.records.push((key.into(), stored.map(<[u8]>::to_vec))),
+            (Some(key), stored) => self.records.push((key.into(), stored.map(Arc::from))),
             (None, _) => {}
         }
     }

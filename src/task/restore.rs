@@ -183,7 +183,10 @@ impl IndexFeed<'_> {
         let keys: Vec<&[u8]> = keys.collect();
         for chunk in keys.chunks(FEED) {
             let found = self.store.get_many(chunk)?;
-            let change = |(key, stored): (&&[u8], _)| IndexChange { key: (*key).into(), stored, existed: true };
+            let change = |(key, stored): (&&[u8], Option<Vec<u8>>)| {
+                let stored = stored.map(Arc::from);
+                IndexChange { key: (*key).into(), stored, existed: true }
+            };
             self.submit(chunk.iter().zip(found).map(change).collect(), covered)?;
         }
         self.submit(Vec::new(), self.changelog)?;

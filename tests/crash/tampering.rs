@@ -55,7 +55,7 @@ fn index(lab: &Lab, key: &str, stored: Option<&[u8]>) {
     };
     let (index, _) = TableIndex::open(def.clone(), options).unwrap();
     let covered: Offset = index.covered(partition(key)).unwrap();
-    let stored = stored.map(<[u8]>::to_vec);
+    let stored = stored.map(Into::into);
     let changes = vec![IndexChange { key: key.as_bytes().into(), stored, existed: true }];
     let batch = IndexBatch {
         partition: partition(key),

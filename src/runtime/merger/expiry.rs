@@ -174,7 +174,7 @@ impl Step<'_> {
             keys.dedup();
             read += load(self.store, self.partition, &keys, overlay, self.seq)?;
             for (at, key) in portion {
-                self.settle(*at, key, overlay, &mut batch);
+                self.settle(*at, key, overlay, &mut batch)?;
             }
             taken += portion.len();
         }
@@ -184,23 +184,24 @@ impl Step<'_> {
     }
 
     /// Ends what is over of the record that an entry names; the entry goes, and comes back where the record is due later.
-    fn settle(&self, at: i64, key: &[u8], overlay: &mut Overlay, batch: &mut TaskBatch) {
-        let Some(mut held) = overlay.get_mut(self.partition, key) else { return };
-        let existed = held.record.is_visible();
-        let ended = self.retention.prune(&mut held.record, Some(self.watermark));
+    fn settle(&self, at: i64, key: &[u8], overlay: &mut Overlay, batch: &mut TaskBatch) -> Result<()> {
+        let Some(mut held) = overlay.get_mut(self.partition, key) else { return Ok(()) };
+        let mut record = held.record().map_err(|e| e.within(format_args!("partition {}", self.partition)))?;
+        let existed = record.is_visible();
+        let ended = self.retention.prune(&mut record, Some(self.watermark));
         let key = held.key.clone();
         if ended.is_some() {
             let mut stored = Vec::new();
-            codec::encode(&held.record, &mut stored);
-            held.changed(stored.len());
-            let stored = (!held.record.is_empty()).then_some(stored);
-            let visible = held.record.is_visible();
+            codec::encode(&record, &mut stored);
+            held.stored = (!record.is_empty()).then(|| stored.into());
+            let (stored, visible) = (held.stored.clone(), record.is_visible());
             batch.changes.push(Change { key: key.clone(), stored, visible, existed, sent: false });
             batch.ended.count(ended);
         }
         batch.due.push(Due { at, key: key.clone(), entered: false });
-        if let Some(at) = self.retention.due(&held.record) {
+        if let Some(at) = self.retention.due(&record) {
             batch.due.push(Due { at, key, entered: true });
         }
+        Ok(())
     }
 }
