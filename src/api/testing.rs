@@ -56,6 +56,7 @@ pub(crate) fn settings() -> Settings {
             guarantee: Guarantee::ExactlyOnce,
             min_gap: Duration::from_millis(20),
             commit_interval: Duration::from_millis(100),
+            catch_up_interval: Duration::ZERO,
             commit_bytes: 16 << 20,
             transaction_timeout: seconds(10),
             on_gap: OnGap::Stop,

@@ -194,6 +194,7 @@ fn processing(s: Section<'_>) -> ProcessingSettings {
         guarantee: s.or("guarantee", Guarantee::ExactlyOnce, choice("guarantee", &guarantees)),
         min_gap: s.or("min_gap", millis(15), duration(millis(0)..=seconds(60))),
         commit_interval: s.or("commit_interval", millis(100), duration(millis(1)..=seconds(60))),
+        catch_up_interval: s.or("catch_up_interval", millis(500), duration(millis(0)..=seconds(60))),
         commit_bytes: s.or("commit_bytes", 16 * MIB, size(64 * KIB..=GIB)),
         transaction_timeout: s.or("transaction_timeout", seconds(10), duration(seconds(1)..=seconds(900))),
         on_gap: s.or("on_gap", OnGap::Stop, choice("reaction", &on_gap)),

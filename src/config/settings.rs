@@ -147,6 +147,8 @@ pub struct ProcessingSettings {
     pub min_gap: Duration,
     /// A batch under load grows for at most so long (default 100 ms).
     pub commit_interval: Duration,
+    /// The most between the starts of two commits while much waits to be read (default 500 ms).
+    pub catch_up_interval: Duration,
     /// A batch under load grows to at most so many bytes of changed records (default 16 MiB).
     pub commit_bytes: u64,
     /// After that the broker ends a transaction that nobody finishes (default 10 s).

@@ -1,7 +1,9 @@
 //! The commit thread of a worker: natural batching around the commit protocol, and the way back when it fails.
 //!
 //! Owns the transactional producer and the tasks' stores as their only writer. When to commit: as soon as there is
-//! something, the last commit is done and `min_gap` has passed; under load a batch grows to `commit_interval`.
+//! something, the last commit is done and `min_gap` has passed; under load a batch grows to `commit_interval`, and in a catch-up
+//! commits are as far apart as reading what waits will take, at most `catch_up_interval`: of what changes again within that time
+//! only the last state is written.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,8 +75,10 @@ pub struct Committer {
     token: Option<GroupToken>,
     ahead: Ahead,
     pace: Pace,
-    /// When the next commit may start: `min_gap` after the start of the last one.
-    not_before: Instant,
+    /// When the last commit was started.
+    started: Option<Instant>,
+    /// How long reading what waits will take, as of the last commit; zero if little waits.
+    left: Duration,
     renewed: Instant,
     fenced: Vec<Instant>,
     /// Rollbacks since the last commit that went through.
@@ -91,7 +95,8 @@ impl Committer {
             token: None,
             ahead: Ahead::Not,
             pace: Pace::default(),
-            not_before: now,
+            started: None,
+            left: Duration::ZERO,
             renewed: now,
             fenced: Vec::new(),
             rollbacks: 0,
@@ -131,6 +136,7 @@ impl Committer {
 
     fn calm(&mut self) -> Result<()> {
         self.pace.rest();
+        self.left = Duration::ZERO;
         self.parts.opener.table.index.calm(self.tasks.keys().copied().collect())
     }
 
@@ -142,16 +148,17 @@ impl Committer {
         order
     }
 
-    /// Lets the batch grow: until `min_gap` has passed since the last start, then as long as more is there at once, at most
+    /// Lets the batch grow: until the gap after the last start has passed, then as long as more is there at once, at most
     /// to `commit_interval` and `commit_bytes`. Stops at the first order that is no batch; it must come after. Shortly before the
     /// gap ends, what is there is produced ahead.
     fn gather(&mut self, mut batch: Batch) -> Result<(Batch, Option<ToCommit>)> {
         let ProcessingSettings { min_gap, commit_interval, commit_bytes, .. } = self.parts.settings;
-        let (started, not_before) = (Instant::now(), self.not_before);
+        let started = Instant::now();
         // After a rollback everything goes at once: then the step that fails says why.
         let mut may_go_ahead = self.parts.producer.writes_ahead() && self.rollbacks == 0;
         loop {
-            let mut wait = not_before.saturating_duration_since(Instant::now());
+            let not_before = self.started.map(|last| last + gap(&self.parts.settings, &batch, self.left));
+            let mut wait = not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
             if !wait.is_zero() && may_go_ahead && batch.behind.is_none() {
                 wait = wait.saturating_sub(AHEAD.min(min_gap / 2));
                 if wait.is_zero() {
@@ -196,7 +203,7 @@ impl Committer {
     }
 
     fn commit(&mut self, batch: Batch) -> Result<()> {
-        self.not_before = Instant::now() + self.parts.settings.min_gap;
+        self.started = Some(Instant::now());
         let begun = match std::mem::take(&mut self.ahead) {
             Ahead::Not => false,
             Ahead::Begun => true,
@@ -215,6 +222,7 @@ impl Committer {
             Ok(changelog) => {
                 self.parts.link.commit.beat();
                 let left = self.left(behind, staged.events());
+                self.left = left.unwrap_or_default();
                 self.parts.protocol.settle(staged, &changelog, &mut self.tasks, left)?;
                 self.rollbacks = 0;
                 self.parts.link.set_applied(seq);
@@ -252,6 +260,7 @@ impl Committer {
             bytes: 0,
             oldest_ms: i64::MAX,
             behind: None,
+            presses: false,
         })
     }
 
@@ -347,9 +356,66 @@ impl Committer {
     }
 }
 
+/// The least time between the start of the last commit and that of `batch`. `left`: so long reading what waits will take.
+fn gap(settings: &ProcessingSettings, batch: &Batch, left: Duration) -> Duration {
+    let ProcessingSettings { min_gap, catch_up_interval, commit_bytes, .. } = *settings;
+    if batch.behind.is_none() || batch.presses || batch.bytes >= commit_bytes {
+        return min_gap;
+    }
+    left.min(catch_up_interval).max(min_gap)
+}
+
 /// The error of a thread that ended by a panic.
 pub fn panicked(thread: &str, cause: &(dyn std::any::Any + Send)) -> Error {
     let text =
         cause.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| cause.downcast_ref::<String>().cloned());
     Error::new(Kind::Internal, format!("thread {thread} panicked: {}", text.unwrap_or_else(|| "no message".into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Guarantee, OnGap};
+
+    fn millis(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn in_a_catch_up_commits_are_apart_as_long_as_reading_what_waits_takes_while_there_is_room() {
+        let settings = ProcessingSettings {
+            guarantee: Guarantee::ExactlyOnce,
+            min_gap: millis(15),
+            commit_interval: millis(100),
+            catch_up_interval: millis(500),
+            commit_bytes: 1_000,
+            transaction_timeout: millis(10_000),
+            on_gap: OnGap::Stop,
+        };
+        let batch = |behind, presses, bytes| Batch {
+            seq: 1,
+            epoch: 0,
+            token: GroupToken(Arc::new(())),
+            tasks: BTreeMap::new(),
+            quarantined: Vec::new(),
+            misplaced: Vec::new(),
+            bytes,
+            oldest_ms: 0,
+            behind,
+            presses,
+        };
+        let much = || batch(Some(60_000), false, 999);
+        for (left, expected) in [(0, 15), (14, 15), (200, 200), (500, 500), (60_000, 500)] {
+            assert_eq!(gap(&settings, &much(), millis(left)), millis(expected), "{left} ms left");
+        }
+        for at_once in [batch(None, false, 999), batch(Some(60_000), true, 999), batch(Some(60_000), false, 1_000)] {
+            assert_eq!(gap(&settings, &at_once, millis(60_000)), millis(15), "{at_once:?}");
+        }
+        let mut grown = much();
+        grown.absorb(batch(Some(60_000), true, 0));
+        grown.absorb(batch(Some(60_000), false, 0));
+        assert_eq!(gap(&settings, &grown, millis(60_000)), millis(15), "there was no room any more when it grew");
+        let without = ProcessingSettings { catch_up_interval: Duration::ZERO, ..settings };
+        assert_eq!(gap(&without, &much(), millis(60_000)), millis(15));
+    }
 }

@@ -416,6 +416,7 @@ impl Merger {
         let aside: usize = quarantined.iter().map(|q| q.payload.as_ref().map_or(0, Vec::len)).sum();
         let bytes = bytes + aside as u64;
         self.overlay.stage(self.seq, bytes);
+        let presses = self.overlay.bytes() > self.batch_bytes / 2;
         let behind = self.behind();
         let has_caught_up = std::mem::replace(&mut self.hurried, behind.is_some()) && behind.is_none();
         let (seq, epoch) = (self.seq, self.epoch);
@@ -429,6 +430,7 @@ impl Merger {
             bytes,
             oldest_ms,
             behind,
+            presses,
         }))?;
         // Not every task has something in this batch.
         if has_caught_up { self.send(ToCommit::Calm) } else { Ok(()) }

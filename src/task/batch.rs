@@ -180,6 +180,8 @@ pub struct Batch {
     pub oldest_ms: i64,
     /// Events that wait to be read, where so many do that what is late anyway may be shown a little later.
     pub behind: Option<u64>,
+    /// What waits for its commit takes half the memory that there is for that.
+    pub presses: bool,
 }
 
 impl Batch {
@@ -191,6 +193,7 @@ impl Batch {
         self.bytes += later.bytes;
         self.oldest_ms = self.oldest_ms.min(later.oldest_ms);
         self.behind = later.behind;
+        self.presses |= later.presses;
         self.token = later.token;
         for (partition, task) in later.tasks {
             self.tasks.entry(partition).or_default().absorb(task);

@@ -91,7 +91,18 @@ fn batch(seq: u64, changes: &[(u32, &str, &str)]) -> Batch {
     }
     let token = GroupToken(Arc::new(()));
     let (quarantined, misplaced) = (Vec::new(), Vec::new());
-    Batch { seq, epoch: 0, token, tasks, quarantined, misplaced, bytes: 0, oldest_ms: i64::MAX, behind: None }
+    Batch {
+        seq,
+        epoch: 0,
+        token,
+        tasks,
+        quarantined,
+        misplaced,
+        bytes: 0,
+        oldest_ms: i64::MAX,
+        behind: None,
+        presses: false,
+    }
 }
 
 impl Scene {
