@@ -16,6 +16,9 @@ use crate::{Error, Result};
 /// What a change takes in a batch beside its bytes and its key.
 const CHANGE_OVERHEAD: usize = 128;
 
+/// Records that are brought into memory before they are merged: few enough to stay in the processor's cache until then.
+const AT_A_TIME: usize = 256;
+
 /// Merges what arrived into the records of a worker's tasks.
 pub struct Grouping<'a> {
     /// Definition.
@@ -103,10 +106,16 @@ impl Grouping<'_> {
             }
         }
         let order = by_key(&inbox.arrived);
-        self.load(&order, overlay, seq)?;
         let mut scratch = Vec::new();
-        for group in order.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1) {
-            self.merge_group(inbox, group, overlay, &mut scratch, &mut out)?;
+        for of_task in order.chunk_by(|a, b| a.0 == b.0) {
+            let store = self.stores.get(&of_task[0].0).ok_or_else(not_here)?;
+            let groups: Vec<&Group<'_>> = of_task.chunk_by(|a, b| a.1 == b.1).collect();
+            for groups in groups.chunks(AT_A_TIME) {
+                load(store, of_task[0].0, &groups.iter().map(|group| group[0].1).collect::<Vec<_>>(), overlay, seq)?;
+                for group in groups {
+                    self.merge_group(inbox, group, overlay, &mut scratch, &mut out)?;
+                }
+            }
         }
         for ((partition, source), moved) in std::mem::take(&mut out.moves).all {
             out.tasks.entry(partition).or_default().moved.insert(source, moved);
@@ -123,17 +132,6 @@ impl Grouping<'_> {
         headers.push(origin.header()?);
         // Now, not the event's: retention could take an old one before it is read.
         Ok(NewRecord { topic, partition: to, key, payload, headers, timestamp_ms: None })
-    }
-
-    /// Brings the records of all groups into memory, and keeps them there until batch `seq` is applied.
-    fn load(&self, order: &[Place<'_>], overlay: &mut Overlay, seq: u64) -> Result<()> {
-        for of_task in order.chunk_by(|a, b| a.0 == b.0) {
-            let partition = of_task[0].0;
-            let store = self.stores.get(&partition).ok_or_else(not_here)?;
-            let keys = of_task.chunk_by(|a, b| a.1 == b.1).map(|group| group[0].1);
-            load(store, partition, &keys.collect::<Vec<_>>(), overlay, seq)?;
-        }
-        Ok(())
     }
 
     fn merge_group(
