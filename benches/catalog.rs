@@ -60,7 +60,7 @@ pub(crate) struct Options {
     /// More flags for the generator, such as "--dup 0.3 --late 0.3 --skew 0.99".
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     pub(crate) workload: String,
-    /// How often to do it all, each time with a new broker and empty state.
+    /// How often to do it all, each time with a new broker (unless --kafka names one) and empty state.
     #[arg(long, default_value_t = 1)]
     pub(crate) runs: usize,
     /// Freshness: events a second; 0 leaves it out.
@@ -120,13 +120,22 @@ pub(crate) struct Options {
     /// Where broker and state go; removed afterwards unless it is given.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
+    /// Measure beside a broker that runs already: the file with what `scripts/kafka start` printed. It goes on afterwards.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kafka: Option<PathBuf>,
+    /// Put before the names of the topics and of the application, so that measurements may share a broker.
+    #[arg(long, default_value = "")]
+    pub(crate) prefix: String,
     /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
+/// Sources of the table; their topics have their names.
+const SOURCES: [&str; 3] = ["catalog", "pricing", "stock"];
+
 fn main() -> ExitCode {
-    match all_runs(&Options::parse()) {
+    match all_runs(Options::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
             println!("FAILED: records differ from what was expected");
@@ -139,7 +148,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn all_runs(options: &Options) -> Result<bool> {
+fn all_runs(mut options: Options) -> Result<bool> {
+    if options.kafka.is_some() && options.runs > 1 {
+        return Err("--kafka is for one run: a second one would find the topics of the first".into());
+    }
+    let topic = |source| format!("tables.products.sources.{source}.topic={}{source}", options.prefix);
+    let mut own: Vec<String> = SOURCES.into_iter().map(topic).collect();
+    own.push(format!("application={}catalog", options.prefix));
+    own.append(&mut options.set);
+    options.set = own;
+    let options = &options;
     let shape = Shape { events: options.events, keys: options.keys, seed: options.seed, more: &options.workload };
     let data = shape.generated(&root())?;
     let mut right = true;
@@ -163,11 +181,15 @@ fn one_run(options: &Options, data: &Path) -> Result<Report> {
     let scratch = tempfile::tempdir()?;
     let dir = options.dir.clone().unwrap_or_else(|| scratch.path().to_owned());
     std::fs::create_dir_all(&dir)?;
-    let kafka = Kafka::start(&root(), &dir.join("kafka"))?;
-    send::create_topics(&kafka.bootstrap, &["catalog", "pricing", "stock"], 4)?;
+    let kafka = match &options.kafka {
+        Some(printed) => Kafka::running(printed)?,
+        None => Kafka::start(&root(), &dir.join("kafka"))?,
+    };
+    let topics = SOURCES.map(|source| format!("{}{source}", options.prefix));
+    send::create_topics(&kafka.bootstrap, &topics.each_ref().map(String::as_str), 4)?;
     let events = load::Events::read(&data.join("events.tsv"))?;
     let since = Instant::now();
-    let loaded = load::produce_all(&kafka.bootstrap, &events)?;
+    let loaded = load::produce_all(&kafka.bootstrap, &options.prefix, &events)?;
     println!("   loaded {loaded} events in {:.1} s", since.elapsed().as_secs_f64());
 
     let mut keld = Keld::start(options, &root(), &dir, &kafka.bootstrap)?;

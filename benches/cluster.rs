@@ -125,7 +125,7 @@ fn run(options: &Options) -> Result<()> {
     let kafka = Kafka::start(&root(), &dir.join("kafka"))?;
     send::create_topics(&kafka.bootstrap, &["catalog", "pricing", "stock"], i32::try_from(PARTITIONS)?)?;
     let events = load::Events::read(&data.join("events.tsv"))?;
-    let loaded = load::produce_all(&kafka.bootstrap, &events)?;
+    let loaded = load::produce_all(&kafka.bootstrap, "", &events)?;
     println!("== {loaded} events are in Kafka; one instance processes them");
     let mut fleet = Fleet::new(options, &dir, &kafka.bootstrap);
     fleet.start(0)?;

@@ -15,6 +15,7 @@ mod client;
 #[expect(dead_code, reason = "the other benchmark uses more of it")]
 mod process;
 #[path = "catalog/send.rs"]
+#[expect(dead_code, reason = "the other benchmark uses more of it")]
 mod send;
 
 use std::collections::HashMap;

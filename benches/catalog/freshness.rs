@@ -112,7 +112,7 @@ pub(crate) fn measure_with(
     );
     let steady = |run: u32, seconds: u64, marker_every: u64| -> Result<Value> {
         let output = Command::new(driver)
-            .args(["steady", "-broker", &kafka.bootstrap, "-base", &keld.url])
+            .args(["steady", "-broker", &kafka.bootstrap, "-prefix", &options.prefix, "-base", &keld.url])
             .arg("-events")
             .arg(data.join("events.tsv"))
             .args(["-run", &run.to_string(), "-rate", &options.rate.to_string(), "-seconds", &seconds.to_string()])
@@ -215,7 +215,7 @@ fn produce(
     events: &Events,
     to: &[SyncSender<Marker>],
 ) -> Result<Produced> {
-    let sender = Sender::new(&kafka.bootstrap, 1)?;
+    let sender = Sender::new(&kafka.bootstrap, 1)?.into_topics_of(&options.prefix);
     let mut source = events.iter();
     let mut pace = Pace::new(options.rate);
     for _ in 0..options.warm_up * options.rate {

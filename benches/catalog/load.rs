@@ -76,9 +76,9 @@ pub(crate) fn expected(path: &Path, key: &str) -> Result<BTreeMap<String, Map<St
     Ok(found)
 }
 
-/// Loads all events; how many the broker has acknowledged.
-pub(crate) fn produce_all(bootstrap: &str, events: &Events) -> Result<u64> {
-    let sender = Sender::new(bootstrap, 20)?;
+/// Loads all events, into topics whose names begin with `prefix`; how many the broker has acknowledged.
+pub(crate) fn produce_all(bootstrap: &str, prefix: &str, events: &Events) -> Result<u64> {
+    let sender = Sender::new(bootstrap, 20)?.into_topics_of(prefix);
     let mut sent = 0;
     for event in events.iter() {
         sender.send(event.topic, event.key, event.value)?;

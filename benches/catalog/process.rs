@@ -38,11 +38,11 @@ pub(crate) fn usage(pid: u32) -> Result<Usage> {
     Ok(Usage { cpu: (ticks(11)? + ticks(12)?) / TICKS, peak_rss: peak.parse::<u64>()? * 1024 })
 }
 
-/// A broker started for one run.
+/// A broker, started for one run or there before.
 #[derive(Debug)]
 pub(crate) struct Kafka {
-    script: PathBuf,
-    dir: PathBuf,
+    /// The script and the folder of one that was started.
+    started: Option<(PathBuf, PathBuf)>,
     /// Its address.
     pub(crate) bootstrap: String,
     /// Its process.
@@ -57,20 +57,32 @@ impl Kafka {
         // Scheduled like what it serves: see `scripts/kafka --help`.
         let mut start = Command::new(&script);
         let output = start.env("KELD_KAFKA_SESSION", "same").arg("start").arg(dir).stderr(Stdio::inherit()).output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let text = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            return Err(format!("scripts/kafka start failed: {}", text.trim()).into());
+        }
+        Self::printed(&text, Some((script, dir.to_owned())))
+    }
+
+    /// The one that a file with what `scripts/kafka start` printed speaks of.
+    pub(crate) fn running(printed: &Path) -> Result<Self> {
+        Self::printed(&std::fs::read_to_string(printed)?, None)
+    }
+
+    fn printed(text: &str, started: Option<(PathBuf, PathBuf)>) -> Result<Self> {
         let value = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).map(str::to_owned);
         match (value("bootstrap="), value("pid=")) {
-            (Some(bootstrap), Some(pid)) if output.status.success() => {
-                Ok(Self { script, dir: dir.to_owned(), bootstrap, pid: pid.parse()? })
-            }
-            _ => Err(format!("scripts/kafka start failed: {}", text.trim()).into()),
+            (Some(bootstrap), Some(pid)) => Ok(Self { started, bootstrap, pid: pid.parse()? }),
+            _ => Err(format!("bootstrap= or pid= is missing in {:?}", text.trim()).into()),
         }
     }
 }
 
 impl Drop for Kafka {
     fn drop(&mut self) {
-        let _ = Command::new(&self.script).arg("stop").arg(&self.dir).status();
+        if let Some((script, dir)) = &self.started {
+            let _ = Command::new(script).arg("stop").arg(dir).status();
+        }
     }
 }
 

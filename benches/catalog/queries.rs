@@ -134,7 +134,8 @@ pub(crate) fn arriving(
     seconds: u64,
 ) -> Result<Child> {
     let steady = Command::new(driver)
-        .args(["steady", "-broker", &kafka.bootstrap, "-base", &keld.url, "-marker-every", "0", "-events"])
+        .args(["steady", "-broker", &kafka.bootstrap, "-prefix", &options.prefix, "-base", &keld.url])
+        .args(["-marker-every", "0", "-events"])
         .arg(data.join("events.tsv"))
         .args(["-run", &run.to_string(), "-rate", &options.rate.to_string(), "-seconds", &seconds.to_string()])
         .stdout(Stdio::null())

@@ -47,6 +47,7 @@ impl ProducerContext for Acknowledged {
 pub(crate) struct Sender {
     producer: ThreadedProducer<Acknowledged>,
     acknowledged: Acknowledged,
+    prefix: String,
 }
 
 impl Sender {
@@ -61,12 +62,18 @@ impl Sender {
             .set("linger.ms", linger.to_string())
             .set("queue.buffering.max.messages", "500000")
             .create_with_context(acknowledged.clone())?;
-        Ok(Self { producer, acknowledged })
+        Ok(Self { producer, acknowledged, prefix: String::new() })
+    }
+
+    /// The names of all topics begin with this.
+    pub(crate) fn into_topics_of(self, prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned(), ..self }
     }
 
     /// Queues one event, waiting while the queue is full.
     pub(crate) fn send(&self, topic: &str, key: &str, value: &str) -> Result<()> {
-        let mut record = BaseRecord::to(topic).key(key).payload(value);
+        let topic = format!("{}{topic}", self.prefix);
+        let mut record = BaseRecord::to(&topic).key(key).payload(value);
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
