@@ -44,7 +44,7 @@ fn fill() -> crate::Result<Arc<TableIndex>> {
         }
         let mut stored = Vec::new();
         codec::encode(&record, &mut stored);
-        IndexChange { key: format!("k-{}", n + 1).into_bytes().into(), stored: Some(stored), existed: false }
+        IndexChange { key: format!("k-{}", n + 1).into_bytes().into(), stored: Some(stored.into()), existed: false }
     };
     let changes: Vec<IndexChange> = EVENTS.iter().enumerate().map(change).collect();
     let batch = IndexBatch {
