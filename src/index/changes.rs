@@ -48,6 +48,13 @@ impl Changes {
         later.by_key.into_values().map(|c| self.put(c.partition, c.change)).sum()
     }
 
+    /// Drops the changes of a partition; returns the bytes that they took.
+    pub(super) fn remove(&mut self, partition: u32) -> usize {
+        let gone = self.by_key.extract_if(|_, c| c.partition == partition).map(|(_, c)| c.change.size()).sum();
+        self.bytes -= gone;
+        gone
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }

@@ -25,14 +25,15 @@ use tantivy::TantivyError;
 
 use super::changes::Changes;
 use super::durable::{self, Committed, Done, Durable};
+use super::fresh::Fresh;
 use super::live::Live;
 use super::open::{self, Opened, Payload};
 use super::queue::{End, Heed, Item, Next, Queue};
 use super::schema::Fields;
 use super::shared::Shared;
-use super::slot::Slot;
+use super::slot::{Slot, kill_in};
 use super::view::{Blank, View};
-use super::whole::{Offered, Take, Which, Wholes};
+use super::whole::{self, Offered, Take, Which, Wholes};
 use super::{Covered, IndexBatch, IndexOptions, document};
 use crate::{Error, Result, clock, fault};
 
@@ -64,8 +65,8 @@ pub(super) struct Engine {
     live: Live,
     durable: Durable,
     _lock: File,
-    /// Changes that are neither shown nor on their way to the disk.
-    fresh: Changes,
+    /// What is neither shown nor on its way to the disk.
+    fresh: Fresh,
     /// Changes that the live tier shows and that are not on their way to the disk.
     held: Changes,
     /// Keys of the live tier's current generation, deleted ones included.
@@ -80,13 +81,13 @@ pub(super) struct Engine {
     written: bool,
     /// Some of that is not shown.
     hidden: bool,
-    /// Positions of everything taken.
+    /// Positions of everything taken but what is fresh.
     covered: Positions,
     /// Positions up to which everything is shown, or is with the commit under way.
     placed: Positions,
     /// The positions on disk are older than those taken.
     unwritten: bool,
-    /// Timestamps of what was taken and is not placed.
+    /// Timestamps of what was taken and is neither placed nor fresh.
     oldest: Vec<i64>,
     /// Number of the last item taken.
     taken: u64,
@@ -125,7 +126,7 @@ impl Engine {
             live,
             durable,
             _lock: lock,
-            fresh: Changes::default(),
+            fresh: Fresh::default(),
             held: Changes::default(),
             current: FxHashSet::default(),
             previous: FxHashSet::default(),
@@ -173,7 +174,7 @@ impl Engine {
                 }
             }
             if heed.short && self.shared.queue.is_short() {
-                self.spill()?;
+                self.make_room()?;
             }
             if self.shared.queue.is_wanted() && self.in_flight.is_none() {
                 self.commit(Which::All)?;
@@ -257,7 +258,7 @@ impl Engine {
     }
 
     fn take_batch(&mut self, batch: IndexBatch, size: usize) -> Result<()> {
-        self.gap = self.gap_after(&batch);
+        self.gap = whole::gap_after(&batch, &self.options, clock::now_ms());
         let batch = match self.wholes.offer(batch, size, Instant::now()) {
             Offered::BringIn(batch) => batch,
             Offered::PassedOver => {
@@ -273,26 +274,34 @@ impl Engine {
         }
         // What the batch took beside its changes, and what its changes have replaced.
         self.shared.queue.release((before + size).saturating_sub(self.fresh.bytes()));
-        let covered = self.covered.entry(partition).or_default();
-        covered.changelog = batch.changelog;
-        covered.sources.extend(batch.sources);
-        self.oldest.extend(batch.oldest_ms);
+        self.fresh.advance(partition, batch.changelog, batch.sources, batch.oldest_ms);
         self.moved = true;
-        if self.fresh.bytes() + self.held.bytes() > self.options.queue_memory / 2 {
-            self.spill()?;
-            self.wholes.choose(&self.covered, self.gap, Instant::now());
-        }
-        Ok(())
+        let full = self.fresh.bytes() + self.held.bytes() > self.options.queue_memory / 2;
+        if full { self.make_room() } else { Ok(()) }
     }
 
-    /// The least time between the starts of two refreshes from now on. While input waits, the index follows the lag: half of it more
-    /// is not felt, nor is it felt what is shown just before all is there; and what is written less often is coalesced better.
-    fn gap_after(&self, batch: &IndexBatch) -> Duration {
-        let (least, most) = (self.options.interval, self.options.catch_up_interval);
-        let Some(behind) = batch.behind else { return least };
-        let lag = batch.oldest_ms.map_or(0, |oldest| clock::now_ms().saturating_sub(oldest));
-        let half = Duration::from_millis(u64::try_from(lag / 2).unwrap_or(0));
-        half.max(behind.left).clamp(least, most)
+    /// Gives what waits to the index on disk before its time, or passes it over.
+    fn make_room(&mut self) -> Result<()> {
+        let now = Instant::now();
+        let mut freed = 0;
+        for partition in self.wholes.suited(self.gap) {
+            let (step, bytes) = self.fresh.drop_partition(partition);
+            let mut covered = self.covered.get(&partition).cloned().unwrap_or_default();
+            let oldest = step.apply(&mut covered);
+            self.wholes.pass_over(partition, covered, oldest, self.gap, now);
+            freed += bytes;
+        }
+        self.shared.queue.release(freed);
+        if freed == 0 { self.spill() } else { Ok(()) }
+    }
+
+    /// The fresh changes, which are to be shown or brought to the disk now.
+    fn take_fresh(&mut self) -> Changes {
+        let (changes, steps) = self.fresh.take();
+        for (partition, step) in steps {
+            self.oldest.extend(step.apply(self.covered.entry(partition).or_default()));
+        }
+        changes
     }
 
     fn clear(&mut self, partition: u32) -> Result<()> {
@@ -307,7 +316,7 @@ impl Engine {
     /// Gives what waits to the index on disk before its time.
     fn spill(&mut self) -> Result<()> {
         self.hidden |= !self.fresh.is_empty();
-        let (mut all, fresh) = (std::mem::take(&mut self.held), std::mem::take(&mut self.fresh));
+        let (mut all, fresh) = (std::mem::take(&mut self.held), self.take_fresh());
         let replaced = all.absorb(fresh);
         self.shared.queue.release(replaced);
         self.written |= !all.is_empty();
@@ -320,7 +329,7 @@ impl Engine {
             return self.commit(Which::Due);
         }
         self.refreshed_at = Some(Instant::now());
-        let fresh = std::mem::take(&mut self.fresh);
+        let fresh = self.take_fresh();
         if !fresh.is_empty() {
             self.show(&fresh).map_err(|e| self.failed(e))??;
             self.current.extend(fresh.keys().cloned());
@@ -477,16 +486,6 @@ impl Engine {
     fn failed(&self, e: TantivyError) -> Error {
         open::failed(&self.options.dir, e)
     }
-}
-
-/// Masks the document of a key in the segment that has it.
-fn kill_in(slots: &mut [Slot], key: &tantivy::Term) -> tantivy::Result<()> {
-    for slot in slots {
-        if slot.kill(key)? {
-            break;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::super::IndexChange;
 use super::super::testing::{batch, change, def, options, record};
+use super::super::{Behind, IndexChange, Records};
 use super::*;
+use crate::broker::Offset;
 use crate::record::Value;
 
 /// So many segments of a size are merged.
@@ -153,6 +154,57 @@ fn a_commit_of_what_is_not_shown_meets_merged_segments() {
     assert_eq!(told.shared.view.load().covered, covered, "positions below which something is hidden");
     told.expected = after;
     told.swap();
+    told.engine.finish().expect("finished");
+}
+
+/// Stands for the store of a task that catches up.
+#[derive(Debug)]
+struct Stored(Vec<IndexChange>, Offset);
+
+impl Records for Stored {
+    fn count(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn all(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<Offset> {
+        self.0
+            .iter()
+            .filter_map(|c| Some((&c.key, c.stored.as_ref()?)))
+            .try_for_each(|(key, stored)| visit(key, stored))?;
+        Ok(self.1)
+    }
+}
+
+/// What a long catch-up has collected when it is too much for memory was documents that the records made once more.
+#[test]
+fn changes_that_waited_are_dropped_where_their_records_are_to_be_taken() {
+    let mut told = Told::new();
+    told.put(0..KEYS);
+    told.refresh();
+    let (before, shown) = (told.shared.view.load().covered.clone(), told.expected.clone());
+    told.put(10..3 * KEYS);
+    let all = std::mem::replace(&mut told.expected, shown);
+    let fresh = told.engine.fresh.bytes();
+    let of = |(n, version): (&usize, &i64)| {
+        let values = (BTreeMap::from([("sold", Value::Int(*version))]), BTreeMap::new());
+        change(&key(*n), Some(record(&def(), &key(*n), &values)), false)
+    };
+    let stored: Arc<dyn Records> = Arc::new(Stored(all.iter().map(of).collect(), 3));
+    // The changes are too much now, and more is to come than there are records.
+    told.engine.options.queue_memory = fresh;
+    let behind = Some(Behind { unread: 1 << 40, left: Duration::ZERO });
+    let last = IndexBatch { behind, records: Some(Arc::downgrade(&stored)), ..batch(0, 3, Vec::new()) };
+    told.engine.take_batch(last, 0).expect("taken");
+    assert!(told.engine.fresh.is_empty());
+    told.engine.commit(Which::None).expect("begun");
+    told.swap();
+    let written = || told.engine.options.metrics.index_disk.get();
+    assert_eq!(written(), KEYS as u64, "what was shown before, and nothing of what was dropped");
+    assert_eq!(told.shared.view.load().covered, before, "positions below which something is missing");
+    told.engine.commit(Which::All).expect("begun");
+    told.expected = all;
+    told.swap();
+    assert_eq!(told.shared.view.load().covered[&0].changelog, 3);
     told.engine.finish().expect("finished");
 }
 

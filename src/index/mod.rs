@@ -17,6 +17,7 @@ mod entries;
 mod equals;
 mod facets;
 mod found;
+mod fresh;
 mod gather;
 #[cfg(test)]
 mod hammer_tests;
@@ -186,6 +187,14 @@ pub struct Covered {
     pub changelog: Offset,
     /// Source positions by topic.
     pub sources: BTreeMap<Arc<str>, Offset>,
+}
+
+impl Covered {
+    /// Moves the positions on.
+    fn advance(&mut self, changelog: Offset, sources: impl IntoIterator<Item = (Arc<str>, Offset)>) {
+        self.changelog = changelog;
+        self.sources.extend(sources);
+    }
 }
 
 /// What was found on disk when an index was opened.

@@ -96,3 +96,13 @@ impl Slot {
         self.alive.len() == 0
     }
 }
+
+/// Masks the document of a key in the segment that has it.
+pub(super) fn kill_in(slots: &mut [Slot], key: &Term) -> tantivy::Result<()> {
+    for slot in slots {
+        if slot.kill(key)? {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::{Behind, Covered, IndexBatch};
+use super::{Behind, Covered, IndexBatch, IndexOptions};
 use crate::Result;
 use crate::broker::Offset;
 
@@ -96,8 +96,7 @@ impl Wholes {
             return Offered::Waits;
         }
         let Some(whole) = self.passed_over.get_mut(&batch.partition) else { return Offered::BringIn(batch) };
-        whole.covered.changelog = batch.changelog;
-        whole.covered.sources.extend(batch.sources);
+        whole.covered.advance(batch.changelog, batch.sources);
         whole.oldest.extend(batch.oldest_ms);
         whole.due = batch.behind.map_or(now, |behind| due(whole.since, whole.pause, behind, now));
         Offered::PassedOver
@@ -121,18 +120,31 @@ impl Wholes {
         }
     }
 
-    /// Begins to pass over changes of partitions for which that is less work, where nothing is shown for the time `pause`. What they
-    /// cover so far is on its way to the disk.
-    pub(super) fn choose(&mut self, covered: &BTreeMap<u32, Covered>, pause: Duration, now: Instant) {
-        for (partition, source) in &self.sources {
-            let Some(records) = source.records.upgrade() else { continue };
-            if is_less(records.count(), source.behind, pause) && !self.under_way.contains(partition) {
-                let covered = covered.get(partition).cloned().unwrap_or_default();
-                let records = Weak::clone(&source.records);
-                let whole = || Whole { covered, oldest: Vec::new(), records, since: now, pause, due: now + pause };
-                self.passed_over.entry(*partition).or_insert_with(whole);
-            }
-        }
+    /// Partitions of which taking the records once is less work than bringing in their changes, where nothing is shown for the time
+    /// `pause`.
+    pub(super) fn suited(&self, pause: Duration) -> Vec<u32> {
+        let is_suited = |(partition, source): &(&u32, &Source)| {
+            let records = source.records.upgrade();
+            records.is_some_and(|records| is_less(records.count(), source.behind, pause))
+                && !self.passed_over.contains_key(partition)
+                && !self.under_way.contains(partition)
+        };
+        self.sources.iter().filter(is_suited).map(|(partition, _)| *partition).collect()
+    }
+
+    /// Begins to pass over changes of a partition for the time `pause`. `covered` is up to where they were taken so far, `oldest` what
+    /// was not brought in of that.
+    pub(super) fn pass_over(
+        &mut self,
+        partition: u32,
+        covered: Covered,
+        oldest: Vec<i64>,
+        pause: Duration,
+        now: Instant,
+    ) {
+        let Some(source) = self.sources.get(&partition) else { return };
+        let records = Weak::clone(&source.records);
+        self.passed_over.insert(partition, Whole { covered, oldest, records, since: now, pause, due: now + pause });
     }
 
     /// When the first partition is due.
@@ -190,6 +202,16 @@ impl Wholes {
     }
 }
 
+/// The least time between the starts of two refreshes after this batch. While input waits, the index follows the lag: half of it more
+/// is not felt, nor is it felt what is shown just before all is there; and what is written less often is coalesced better.
+pub(super) fn gap_after(batch: &IndexBatch, options: &IndexOptions, now_ms: i64) -> Duration {
+    let (least, most) = (options.interval, options.catch_up_interval);
+    let Some(behind) = batch.behind else { return least };
+    let lag = batch.oldest_ms.map_or(0, |oldest| now_ms.saturating_sub(oldest));
+    let half = Duration::from_millis(u64::try_from(lag / 2).unwrap_or(0));
+    half.max(behind.left).clamp(least, most)
+}
+
 /// When a partition is to be taken whose changes are passed over since then: when `pause` is over, whatever else is shown meanwhile; a
 /// little later, but by no more than that time again, where everything will be there by then.
 fn due(since: Instant, pause: Duration, behind: Behind, now: Instant) -> Instant {
@@ -229,6 +251,12 @@ mod tests {
 
     const PAUSE: Duration = Duration::from_secs(2);
 
+    fn pass_over_what_suits(wholes: &mut Wholes, now: Instant) {
+        for partition in wholes.suited(PAUSE) {
+            wholes.pass_over(partition, Covered::default(), Vec::new(), PAUSE, now);
+        }
+    }
+
     #[test]
     fn records_are_taken_where_more_changes_are_expected_than_there_are_records() {
         let behind = |unread, left| Behind { unread, left: Duration::from_secs(left) };
@@ -245,7 +273,9 @@ mod tests {
         let mut wholes = Wholes::default();
         assert!(matches!(wholes.offer(hurried(0, 3, &ten, 10), 1, now), Offered::BringIn(_)));
         assert!(matches!(wholes.offer(hurried(1, 3, &ten, 9), 1, now), Offered::BringIn(_)));
-        wholes.choose(&BTreeMap::new(), PAUSE, now);
+        assert_eq!(wholes.suited(PAUSE), [0]);
+        pass_over_what_suits(&mut wholes, now);
+        assert!(wholes.suited(PAUSE).is_empty(), "it is passed over already");
         assert!(matches!(wholes.offer(hurried(0, 4, &ten, 10), 1, now), Offered::PassedOver));
         assert!(matches!(wholes.offer(hurried(1, 4, &ten, 9), 1, now), Offered::BringIn(_)), "too few changes");
         assert!(wholes.begin(Which::Due, now).is_empty() && !wholes.is_empty(), "it is not time yet");
@@ -266,7 +296,7 @@ mod tests {
         let change = || super::super::testing::change("a", None, true);
         let mut wholes = Wholes::default();
         wholes.offer(hurried(0, 3, &ten, 10), 1, Instant::now());
-        wholes.choose(&BTreeMap::new(), PAUSE, Instant::now());
+        pass_over_what_suits(&mut wholes, Instant::now());
         assert_eq!(wholes.begin(Which::All, Instant::now()).len(), 1);
         wholes.end(BTreeMap::from([(0, 7)]));
         let mut left = |given: IndexBatch| {
@@ -298,7 +328,7 @@ mod tests {
         let (ten, now) = (Arc::new(Ten), Instant::now());
         let mut wholes = Wholes::default();
         wholes.offer(hurried(0, 3, &ten, 10), 1, now);
-        wholes.choose(&BTreeMap::new(), PAUSE, now);
+        pass_over_what_suits(&mut wholes, now);
         assert!(matches!(wholes.offer(batch(0, 4, Vec::new()), 1, now), Offered::PassedOver));
         assert_eq!(wholes.due(), Some(now));
     }
@@ -308,13 +338,13 @@ mod tests {
         let (ten, now) = (Arc::new(Ten), Instant::now());
         let mut wholes = Wholes::default();
         wholes.offer(hurried(0, 3, &ten, 10), 1, now);
-        wholes.choose(&BTreeMap::new(), PAUSE, now);
+        wholes.pass_over(0, Covered::default(), vec![4], PAUSE, now);
         for oldest in [5, 6] {
             wholes.offer(IndexBatch { oldest_ms: Some(oldest), ..hurried(0, oldest, &ten, 10) }, 1, now);
         }
         assert_eq!(wholes.due(), Some(now + PAUSE));
         assert!(wholes.begin(Which::None, now + 9 * PAUSE).is_empty());
-        assert_eq!(wholes.begin(Which::Due, now + PAUSE)[0].oldest, [5, 6]);
+        assert_eq!(wholes.begin(Which::Due, now + PAUSE)[0].oldest, [4, 5, 6]);
     }
 
     #[test]
@@ -322,7 +352,7 @@ mod tests {
         let (ten, now) = (Arc::new(Ten), Instant::now());
         let mut wholes = Wholes::default();
         wholes.offer(hurried(0, 3, &ten, 10), 1, now);
-        wholes.choose(&BTreeMap::new(), PAUSE, now);
+        pass_over_what_suits(&mut wholes, now);
         drop(ten);
         assert!(wholes.begin(Which::All, now).is_empty());
         assert!(wholes.is_empty());
@@ -335,7 +365,7 @@ mod tests {
         for partition in [0, 1] {
             wholes.offer(hurried(partition, 3, &ten, 10), 1, now);
         }
-        wholes.choose(&BTreeMap::new(), PAUSE, now);
+        pass_over_what_suits(&mut wholes, now);
         assert_eq!(wholes.begin(Which::All, now).len(), 2);
         for (partition, size) in [(0, 5), (0, 6), (1, 7)] {
             assert!(matches!(wholes.offer(hurried(partition, 8, &ten, 10), size, now), Offered::Waits));
