@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::inbox::{Arrived, Content, Inbox};
-use super::overlay::{Held, Overlay};
+use super::overlay::{Overlay, decoded};
 use super::repartition::Origin;
 use crate::broker::NewRecord;
 use crate::metrics::TableHistory;
@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// What a change takes in a batch beside its bytes and its key.
 const CHANGE_OVERHEAD: usize = 128;
 
-/// Records that are brought into memory before they are merged: few enough to stay in the processor's cache until then.
+/// Keys that are looked up together.
 const AT_A_TIME: usize = 256;
 
 /// Merges what arrived into the records of a worker's tasks.
@@ -49,6 +49,8 @@ pub struct Merges {
     /// Oldest broker timestamp, milliseconds.
     pub oldest_ms: i64,
     moves: Moves,
+    /// A record that is being encoded.
+    scratch: Vec<u8>,
 }
 
 /// How far the inbox moves every source of every task. Arrivals come in runs, so the last one is looked at first.
@@ -80,6 +82,12 @@ impl Moves {
     }
 }
 
+/// A record that changed.
+struct After {
+    /// Its stored form; `None` if nothing is kept.
+    stored: Option<Arc<[u8]>>,
+}
+
 /// One event of a group: partition, key, and its place in the inbox.
 type Place<'i> = (u32, &'i [u8], usize);
 
@@ -106,15 +114,12 @@ impl Grouping<'_> {
             }
         }
         let order = by_key(&inbox.arrived);
-        let mut scratch = Vec::new();
         for of_task in order.chunk_by(|a, b| a.0 == b.0) {
             let store = self.stores.get(&of_task[0].0).ok_or_else(not_here)?;
             let groups: Vec<&Group<'_>> = of_task.chunk_by(|a, b| a.1 == b.1).collect();
             for groups in groups.chunks(AT_A_TIME) {
-                load(store, of_task[0].0, &groups.iter().map(|group| group[0].1).collect::<Vec<_>>(), overlay, seq)?;
-                for group in groups {
-                    self.merge_group(inbox, group, overlay, &mut scratch, &mut out)?;
-                }
+                let missing = self.merge_held(inbox, groups, overlay, seq, &mut out)?;
+                self.merge_stored(inbox, &missing, store, overlay, seq, &mut out)?;
             }
         }
         for ((partition, source), moved) in std::mem::take(&mut out.moves).all {
@@ -134,48 +139,94 @@ impl Grouping<'_> {
         Ok(NewRecord { topic, partition: to, key, payload, headers, timestamp_ms: None })
     }
 
+    /// Merges into the records that are in memory; returns the groups of others.
+    fn merge_held<'g, 'i>(
+        &self,
+        inbox: &Inbox,
+        groups: &[&'g Group<'i>],
+        overlay: &mut Overlay,
+        seq: u64,
+        out: &mut Merges,
+    ) -> Result<Vec<&'g Group<'i>>> {
+        let mut missing = Vec::with_capacity(groups.len());
+        for group in groups {
+            let (partition, key, _) = group[0];
+            let Some(mut held) = overlay.hold(partition, key, seq) else {
+                missing.push(*group);
+                continue;
+            };
+            if let Some(after) = self.merge_group(inbox, group, &held.key, held.stored.as_deref(), out)? {
+                held.stored = after.stored;
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Merges into the records of a store as they are read from it, and takes them into memory.
+    fn merge_stored(
+        &self,
+        inbox: &Inbox,
+        groups: &[&Group<'_>],
+        store: &Store,
+        overlay: &mut Overlay,
+        seq: u64,
+        out: &mut Merges,
+    ) -> Result<()> {
+        let keys: Vec<&[u8]> = groups.iter().map(|group| group[0].1).collect();
+        store.visit_sorted(&keys, &mut |n, found| {
+            let (partition, key, _) = groups[n][0];
+            let key = Arc::from(key);
+            let after = self.merge_group(inbox, groups[n], &key, found, out)?;
+            let stored = after.map_or_else(|| found.map(Arc::from), |after| after.stored);
+            overlay.insert(partition, key, stored, seq);
+            Ok(())
+        })
+    }
+
+    /// Merges into the record of a key; returns its new stored form if that changed.
     fn merge_group(
         &self,
         inbox: &Inbox,
         group: &Group<'_>,
-        overlay: &mut Overlay,
-        scratch: &mut Vec<u8>,
+        key: &Arc<[u8]>,
+        stored: Option<&[u8]>,
         out: &mut Merges,
-    ) -> Result<()> {
-        let (partition, key, _) = group[0];
-        let mut held = overlay.get_mut(partition, key).ok_or_else(not_here)?;
-        let mut record = held.record().map_err(|e| e.within(format_args!("partition {partition}")))?;
+    ) -> Result<Option<After>> {
+        let (partition, ..) = group[0];
+        let mut record = decoded(key, stored).map_err(|e| e.within(format_args!("partition {partition}")))?;
         let existed = record.is_visible();
         let (retention, mut ended) = (&self.def.retention, EndedCount::default());
         let due = retention.due(&record);
-        let changed = if self.surely_fits(inbox, group, &held) {
+        let fits = self.surely_fits(inbox, group, key.len() + 5 * stored.map_or(0, <[u8]>::len));
+        let changed = if fits {
             self.merge_in_place(inbox, group, &mut record, &mut ended, out)
         } else {
             self.merge_bounded(inbox, group, &mut record, &mut ended, out)
         };
-        if changed {
-            scratch.clear();
-            codec::encode(&record, scratch);
-            held.stored = (!record.is_empty()).then(|| scratch.as_slice().into());
-            out.bytes += (scratch.len() + key.len() + CHANGE_OVERHEAD) as u64;
-            let (stored, visible) = (held.stored.clone(), record.is_visible());
-            let change = Change { key: held.key.clone(), stored, visible, existed, sent: false };
-            let task = out.tasks.entry(partition).or_default();
-            task.due.extend(entries(&held.key, due, retention.due(&record)));
-            task.ended.add(ended);
-            task.changes.push(change);
+        if !changed {
+            return Ok(None);
         }
-        Ok(())
+        out.scratch.clear();
+        codec::encode(&record, &mut out.scratch);
+        let stored: Option<Arc<[u8]>> = (!record.is_empty()).then(|| out.scratch.as_slice().into());
+        out.bytes += (out.scratch.len() + key.len() + CHANGE_OVERHEAD) as u64;
+        let visible = record.is_visible();
+        let change = Change { key: key.clone(), stored: stored.clone(), visible, existed, sent: false };
+        let task = out.tasks.entry(partition).or_default();
+        task.due.extend(entries(key, due, retention.due(&record)));
+        task.ended.add(ended);
+        task.changes.push(change);
+        Ok(Some(After { stored }))
     }
 
     /// Whether the changelog takes the record whatever the events of the group add to it. No member of an event grows by more
     /// than a factor of sixteen when it is stored (`[1,1]`: nine bytes for two), a field that an event clears by not naming it
     /// takes less than 64 bytes, a further stamp makes none of those held longer than twice its size, and what is folded into a
-    /// base takes at most five times its size in the window.
-    fn surely_fits(&self, inbox: &Inbox, group: &Group<'_>, held: &Held) -> bool {
+    /// base takes at most five times its size in the window. `held` is what the key and so much of the record take.
+    fn surely_fits(&self, inbox: &Inbox, group: &Group<'_>, held: usize) -> bool {
         let events: usize = group.iter().map(|(.., i)| inbox.arrived[*i].weight).sum();
         let added = 16 * events + (64 * self.def.fields.len() + 256) * group.len();
-        held.key.len() + 5 * held.stored_len() + added <= self.max_record
+        held + added <= self.max_record
     }
 
     fn merge_in_place(
@@ -261,11 +312,11 @@ impl Grouping<'_> {
 /// Brings records into memory, by keys that are sorted, and keeps them there until batch `seq` is applied; the bytes that were
 /// read.
 pub fn load(store: &Store, partition: u32, keys: &[&[u8]], overlay: &mut Overlay, seq: u64) -> Result<usize> {
-    let missing: Vec<&[u8]> = keys.iter().copied().filter(|key| !overlay.pin(partition, key, seq)).collect();
+    let missing: Vec<&[u8]> = keys.iter().copied().filter(|key| overlay.hold(partition, key, seq).is_none()).collect();
     let mut read = 0;
     store.visit_sorted(&missing, &mut |n, stored| {
         read += stored.map_or(0, <[u8]>::len);
-        overlay.load(partition, missing[n], stored, seq);
+        overlay.insert(partition, missing[n].into(), stored.map(Arc::from), seq);
         Ok(())
     })?;
     Ok(read)

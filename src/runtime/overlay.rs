@@ -54,22 +54,20 @@ pub struct Held {
 }
 
 impl Held {
-    /// Bytes of the stored form, 0 if there is none.
-    pub fn stored_len(&self) -> usize {
-        self.stored.as_ref().map_or(0, |stored| stored.len())
-    }
-
     /// The record.
     pub fn record(&self) -> Result<Record> {
-        let decoded = self.stored.as_deref().map(codec::decode).transpose();
-        Ok(decoded
-            .map_err(|e| e.within(format_args!("record {:?}", String::from_utf8_lossy(&self.key))))?
-            .unwrap_or_default())
+        decoded(&self.key, self.stored.as_deref())
     }
 
     fn weight(&self) -> u64 {
-        (self.key.len() + self.stored_len() + ENTRY_OVERHEAD) as u64
+        (self.key.len() + self.stored.as_ref().map_or(0, |stored| stored.len()) + ENTRY_OVERHEAD) as u64
     }
+}
+
+/// The record of a key, by its stored form.
+pub fn decoded(key: &[u8], stored: Option<&[u8]>) -> Result<Record> {
+    let decoded = stored.map(codec::decode).transpose();
+    Ok(decoded.map_err(|e| e.within(format_args!("record {:?}", String::from_utf8_lossy(key))))?.unwrap_or_default())
 }
 
 /// Weighs an entry by its bytes.
@@ -120,25 +118,22 @@ impl Overlay {
         Self { records, pins, batches: VecDeque::new(), bytes: 0, pinned: 0 }
     }
 
-    /// Whether the record is in memory; if so it stays at least until batch `seq` is applied.
-    pub fn pin(&mut self, partition: u32, key: &[u8], seq: u64) -> bool {
-        match self.records.get_mut(&Borrowed(partition, key)) {
-            Some(mut held) => {
-                held.seq = seq;
-                self.pinned += held.weight();
-                true
-            }
-            None => false,
-        }
+    /// The record if it is in memory, to be changed in place; it stays at least until batch `seq` is applied.
+    pub fn hold(&mut self, partition: u32, key: &[u8], seq: u64) -> Option<HeldMut<'_>> {
+        let mut held = self.records.get_mut(&Borrowed(partition, key))?;
+        held.seq = seq;
+        self.pinned += held.weight();
+        Some(held)
     }
 
-    /// Takes in a record that was read from the store; it stays at least until batch `seq` is applied.
-    pub fn load(&mut self, partition: u32, key: &[u8], stored: Option<&[u8]>, seq: u64) {
-        let key: Arc<[u8]> = key.into();
+    /// Takes in a record that is not in memory; it stays at least until batch `seq` is applied.
+    pub fn insert(&mut self, partition: u32, key: Arc<[u8]>, stored: Option<Arc<[u8]>>, seq: u64) {
         let name = Name { partition, key: key.clone() };
-        let held = Held { key, stored: stored.map(Arc::from), seq };
+        let held = Held { key: key.clone(), stored, seq };
         self.pinned += held.weight();
         self.records.insert(name, held);
+        // Used once: else it stays among those that are looked through for room first, with all others that are pinned.
+        self.records.get(&Borrowed(partition, &key));
     }
 
     /// The current record, if it is in memory.
@@ -192,7 +187,7 @@ mod tests {
     }
 
     fn load(overlay: &mut Overlay, partition: u32, key: &str, seq: u64) {
-        overlay.load(partition, key.as_bytes(), None, seq);
+        overlay.insert(partition, key.as_bytes().into(), None, seq);
     }
 
     #[test]
@@ -201,7 +196,7 @@ mod tests {
         load(&mut overlay, 3, "a", 1);
         load(&mut overlay, 3, "b", 1);
         overlay.stage(1, 10);
-        assert!(overlay.pin(3, b"a", 2));
+        assert!(overlay.hold(3, b"a", 2).is_some());
         overlay.stage(2, 10);
         let before = overlay.bytes();
         overlay.applied(1);
@@ -222,7 +217,7 @@ mod tests {
         overlay.stage(1, 0);
         let one = overlay.bytes();
         assert!(one > 0, "its record is held, though nothing changed");
-        assert!(overlay.pin(3, b"a", 2));
+        assert!(overlay.hold(3, b"a", 2).is_some());
         overlay.stage(2, 7);
         assert_eq!(overlay.bytes(), 2 * one + 7);
         overlay.applied(2);
