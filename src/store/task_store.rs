@@ -159,10 +159,13 @@ impl Store {
         let mut options = ReadOptions::default();
         options.set_readahead_size(1 << 20);
         options.fill_cache(false);
-        for item in snapshot.iterator_cf_opt(&self.family(RECORDS)?, options, IteratorMode::Start) {
-            let (key, value) = item.map_err(|e| self.failed("scanning", e))?;
-            visit(&key, &value)?;
+        let mut items = snapshot.raw_iterator_cf_opt(&self.family(RECORDS)?, options);
+        items.seek_to_first();
+        while let Some((key, value)) = items.item() {
+            visit(key, value)?;
+            items.next();
         }
+        items.status().map_err(|e| self.failed("scanning", e))?;
         Ok(at)
     }
 
