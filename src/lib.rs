@@ -43,5 +43,6 @@ pub mod runtime;
 pub mod store;
 pub mod task;
 pub mod telemetry;
+mod touch;
 
 pub use error::{Error, Kind, Reaction, Result};

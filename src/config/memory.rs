@@ -48,12 +48,12 @@ impl MemoryPlan {
         let batches = (budget / 10).clamp(16 * MIB, 128 * MIB);
         let spent = (index_writer + index_queue + index_sets) * tables + (consumer + producer) * workers + batches;
         let rest = (budget - kept_back(budget)).saturating_sub(spent).max(32 * MIB);
-        let record_cache = rest / 5 * 2;
+        let record_cache = rest / 2;
         let block_cache = rest - record_cache;
         Self {
             budget,
             block_cache,
-            memtables: block_cache / 2,
+            memtables: block_cache / 5 * 3,
             record_cache,
             batches,
             index_writer,

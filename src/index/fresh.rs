@@ -1,6 +1,7 @@
 //! What the index thread has taken that is neither shown nor on its way to the disk.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::changes::Changes;
 use super::{Covered, IndexChange};
@@ -40,7 +41,7 @@ impl Fresh {
         &mut self,
         partition: u32,
         changelog: Offset,
-        sources: Vec<(std::sync::Arc<str>, Offset)>,
+        sources: Vec<(Arc<str>, Offset)>,
         oldest_ms: Option<i64>,
     ) {
         let step = self.steps.entry(partition).or_default();

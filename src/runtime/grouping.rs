@@ -11,6 +11,7 @@ use crate::metrics::TableHistory;
 use crate::record::{Event, Merged, Outcome, Reason, Record, Reject, TableDef, codec, merge_at};
 use crate::store::{Due, EndedCount, Store};
 use crate::task::batch::{Change, Misplaced, Moved, Quarantine, TaskBatch};
+use crate::touch::touch;
 use crate::{Error, Result};
 
 /// What a change takes in a batch beside its bytes and its key.
@@ -120,6 +121,9 @@ impl Grouping<'_> {
             for groups in groups.chunks(AT_A_TIME) {
                 let missing = self.merge_held(inbox, groups, overlay, seq, &mut out)?;
                 self.merge_stored(inbox, &missing, store, overlay, seq, &mut out)?;
+                if let Some(task) = out.tasks.get_mut(&of_task[0].0) {
+                    task.changes.sort_last(groups.len());
+                }
             }
         }
         for ((partition, source), moved) in std::mem::take(&mut out.moves).all {
@@ -148,13 +152,12 @@ impl Grouping<'_> {
         seq: u64,
         out: &mut Merges,
     ) -> Result<Vec<&'g Group<'i>>> {
-        let mut missing = Vec::with_capacity(groups.len());
-        for group in groups {
+        let is_held = |group: &&Group<'_>| overlay.hold(group[0].0, group[0].1, seq).is_some();
+        let (held, missing): (Vec<&'g Group<'i>>, Vec<_>) = groups.iter().copied().partition(is_held);
+        touch(held.iter().filter_map(|group| overlay.get(group[0].0, group[0].1)));
+        for group in held {
             let (partition, key, _) = group[0];
-            let Some(mut held) = overlay.hold(partition, key, seq) else {
-                missing.push(*group);
-                continue;
-            };
+            let mut held = overlay.get_mut(partition, key).ok_or_else(not_here)?;
             if let Some(after) = self.merge_group(inbox, group, &held.key, held.stored.as_deref(), out)? {
                 held.stored = after.stored;
             }

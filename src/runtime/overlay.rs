@@ -136,6 +136,11 @@ impl Overlay {
         self.records.get(&Borrowed(partition, &key));
     }
 
+    /// The stored form of the record, if it is in memory.
+    pub fn get(&self, partition: u32, key: &[u8]) -> Option<&[u8]> {
+        self.records.peek(&Borrowed(partition, key))?.stored.as_deref()
+    }
+
     /// The current record, if it is in memory.
     pub fn get_mut(&mut self, partition: u32, key: &[u8]) -> Option<HeldMut<'_>> {
         self.records.get_mut(&Borrowed(partition, key))

@@ -72,7 +72,7 @@ impl SharedMemory {
         o.set_max_write_buffer_number(3);
         o.set_level_compaction_dynamic_level_bytes(true);
         o.set_compression_type(DBCompressionType::Lz4);
-        // What was just flushed is soon compacted, and looked up meanwhile: packing and unpacking it was a twentieth of a catch-up's CPU.
+        // What was flushed is compacted soon, and looked up until then.
         o.set_compression_per_level(&[DBCompressionType::None, DBCompressionType::Lz4]);
         o
     }

@@ -14,6 +14,7 @@ use super::position::Position;
 use super::shared::SharedMemory;
 use crate::broker::Offset;
 use crate::record::Retention;
+use crate::touch::touch;
 use crate::{Error, Kind, Result};
 
 const RECORDS: &str = "records";
@@ -23,6 +24,9 @@ pub(super) const EXPIRY: &str = "expiry";
 const CHANGELOG: &[u8] = b"changelog";
 const POSITION: &[u8] = b"position";
 const DEFINITION: &[u8] = b"definition";
+
+/// Records that are brought into the processor's cache together.
+const AT_A_TIME: usize = 32;
 
 /// What a write batch holds of a record beside its key and value, at most: a kind, a family and two lengths.
 const PUT_BYTES: usize = 16;
@@ -222,10 +226,13 @@ impl Store {
         let (records, meta) = (self.family(RECORDS)?, self.family(META)?);
         let bytes = |(key, value): &(&[u8], Option<&[u8]>)| key.len() + value.map_or(0, <[u8]>::len) + PUT_BYTES;
         let mut write = WriteBatch::with_capacity_bytes(batch.records.iter().map(bytes).sum());
-        for (key, value) in &batch.records {
-            match value {
-                Some(value) => write.put_cf(&records, key, value),
-                None => write.delete_cf(&records, key),
+        for some in batch.records.chunks(AT_A_TIME) {
+            touch(some.iter().flat_map(|(key, value)| [*key, value.unwrap_or_default()]));
+            for (key, value) in some {
+                match value {
+                    Some(value) => write.put_cf(&records, key, value),
+                    None => write.delete_cf(&records, key),
+                }
             }
         }
         if let Some(position) = batch.position {

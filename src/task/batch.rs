@@ -41,6 +41,12 @@ impl Changes {
         self.list.push(change);
     }
 
+    /// Sorts the last `most` by key, as long as they are in the processor's cache.
+    pub fn sort_last(&mut self, most: usize) {
+        let from = self.list.len().saturating_sub(most);
+        self.list[from..].sort_by(|a, b| a.key.cmp(&b.key));
+    }
+
     /// Takes later changes in: the last state of a key counts, the first says whether it existed.
     pub fn absorb(&mut self, later: Changes) {
         if self.list.is_empty() {
@@ -65,8 +71,8 @@ impl Changes {
     }
 
     /// The changes, as they came.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Change> {
-        self.list.iter_mut()
+    pub fn all_mut(&mut self) -> &mut [Change] {
+        &mut self.list
     }
 
     /// The changes by key: a store takes what is sorted in with fewer steps, and those lie in nearer memory.
@@ -209,13 +215,25 @@ mod tests {
         Change { key: key.as_bytes().into(), stored: Some(stored.into()), visible: true, existed, sent: false }
     }
 
+    fn of(all: Vec<Change>) -> Changes {
+        let mut changes = Changes::default();
+        all.into_iter().for_each(|change| changes.push(change));
+        changes
+    }
+
+    #[test]
+    fn no_more_than_the_last_changes_are_sorted() {
+        let mut all = of(vec![change("d", b"1", true), change("c", b"1", true), change("a", b"1", true)]);
+        all.push(change("b", b"1", true));
+        let keys = |all: &mut Changes| all.all_mut().iter().map(|c| c.key[0]).collect::<Vec<_>>();
+        all.sort_last(3);
+        assert_eq!(keys(&mut all), b"dabc");
+        all.sort_last(9);
+        assert_eq!(keys(&mut all), b"abcd");
+    }
+
     #[test]
     fn changes_come_by_key_with_the_last_state_of_each_and_what_was_before_the_first() {
-        let of = |all: Vec<Change>| {
-            let mut changes = Changes::default();
-            all.into_iter().for_each(|change| changes.push(change));
-            changes
-        };
         let mut all = of(vec![change("b", b"1", false), change("d", b"1", true)]);
         all.absorb(of(vec![change("a", b"2", true), change("b", b"2", true), change("c", b"2", false)]));
         all.absorb(of(vec![change("a", b"3", true)]));

@@ -33,6 +33,7 @@ use crate::query::Table;
 use crate::record::{Outcome, POSITION_KEY, TableDef};
 use crate::store::{Accounting, Due, EndedCount, Position, StoreBatch};
 use crate::task::batch::{Batch, Change, Misplaced, Quarantine, TaskBatch};
+use crate::touch::touch;
 use crate::{Error, Result};
 
 /// What a table's commits need that does not change.
@@ -146,7 +147,7 @@ impl Protocol {
             let mut record = self.to_changelog();
             for (partition, task) in batch.tasks.iter_mut().filter(|(partition, _)| tasks.contains_key(partition)) {
                 record.partition = *partition;
-                send(producer, &mut record, task.changes.iter_mut())?;
+                send(producer, &mut record, task.changes.all_mut())?;
             }
             Ok(())
         })?;
@@ -202,7 +203,7 @@ impl Protocol {
         let mut record = self.to_changelog();
         for task in &mut staged.tasks {
             record.partition = task.partition;
-            send(producer, &mut record, task.changes.iter_mut())?;
+            send(producer, &mut record, &mut task.changes)?;
         }
         staged.misplaced.iter().try_for_each(|m| producer.send(&m.record))?;
         for aside in std::mem::take(&mut staged.quarantined) {
@@ -293,17 +294,20 @@ impl Protocol {
     }
 }
 
+/// Changes that are brought into the processor's cache together.
+const AT_A_TIME: usize = 32;
+
 /// Produces the changes that the open transaction has not yet.
-fn send<'a>(
-    producer: &mut dyn TransactionalProducer,
-    record: &mut NewRecord,
-    changes: impl Iterator<Item = &'a mut Change>,
-) -> Result<()> {
-    for change in changes.filter(|change| !change.sent) {
-        set_key(record, &change.key);
-        set_payload(record, change.stored.as_deref());
-        producer.send(record)?;
-        change.sent = true;
+fn send(producer: &mut dyn TransactionalProducer, record: &mut NewRecord, changes: &mut [Change]) -> Result<()> {
+    for some in changes.chunks_mut(AT_A_TIME) {
+        let unsent = some.iter().filter(|c| !c.sent);
+        touch(unsent.flat_map(|c| [&*c.key, c.stored.as_deref().unwrap_or_default()]));
+        for change in some.iter_mut().filter(|change| !change.sent) {
+            set_key(record, &change.key);
+            set_payload(record, change.stored.as_deref());
+            producer.send(record)?;
+            change.sent = true;
+        }
     }
     Ok(())
 }

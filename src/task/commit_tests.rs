@@ -157,6 +157,6 @@ fn a_record_that_cannot_be_produced_ahead_is_told_and_its_state_is_kept() {
     let mut batch = batch(1, &[(0, "a", "1"), (0, "b", "1")]);
     assert!(s.protocol.ahead(&mut producer, &s.tasks, &mut batch).is_err());
     let kept: Vec<_> =
-        batch.tasks.get_mut(&0).unwrap().changes.iter_mut().map(|c| (c.stored.is_some(), c.sent)).collect();
+        batch.tasks.get_mut(&0).unwrap().changes.all_mut().iter().map(|c| (c.stored.is_some(), c.sent)).collect();
     assert_eq!(kept, [(true, true), (true, false)]);
 }

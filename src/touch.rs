@@ -1,0 +1,12 @@
+//! Waiting for memory once instead of again and again. Pure.
+
+use std::hint::black_box;
+
+/// Bytes that a processor loads together.
+const LINE: usize = 64;
+
+/// Loads what is about to be read from many places, each of which is far from the others: loads that do not depend on one another are
+/// waited for together, while code that reads one thing after the other waits for each.
+pub(crate) fn touch<'a>(places: impl Iterator<Item = &'a [u8]>) {
+    black_box(places.flat_map(|bytes| bytes.iter().step_by(LINE)).fold(0, |seen, byte| seen ^ byte));
+}
