@@ -114,9 +114,10 @@ impl Parts {
         self.openers.iter().map(|o| (o.table.def.name.clone(), o.table.clone())).collect()
     }
 
-    /// Commits and closes the indexes.
+    /// Commits and closes the indexes, all of them; the first error.
     pub fn close_indexes(&self) -> Result<()> {
-        self.openers.iter().try_for_each(|o| o.table.index.close())
+        let closed: Vec<Result<()>> = self.openers.iter().map(|o| o.table.index.close()).collect();
+        closed.into_iter().collect()
     }
 }
 

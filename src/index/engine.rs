@@ -282,13 +282,14 @@ impl Engine {
 
     /// Gives what waits to the index on disk before its time, or passes it over.
     fn make_room(&mut self) -> Result<()> {
-        let now = Instant::now();
+        // What waits is shown no later for that.
+        let since = self.refreshed_at.unwrap_or_else(Instant::now);
         let mut freed = 0;
         for partition in self.wholes.suited(self.gap) {
             let (step, bytes) = self.fresh.drop_partition(partition);
             let mut covered = self.covered.get(&partition).cloned().unwrap_or_default();
             let oldest = step.apply(&mut covered);
-            self.wholes.pass_over(partition, covered, oldest, self.gap, now);
+            self.wholes.pass_over(partition, covered, oldest, self.gap, since);
             freed += bytes;
         }
         self.shared.queue.release(freed);

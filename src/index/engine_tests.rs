@@ -196,6 +196,8 @@ fn changes_that_waited_are_dropped_where_their_records_are_to_be_taken() {
     let last = IndexBatch { behind, records: Some(Arc::downgrade(&stored)), ..batch(0, 3, Vec::new()) };
     told.engine.take_batch(last, 0).expect("taken");
     assert!(told.engine.fresh.is_empty());
+    let due = told.engine.refreshed_at.map(|at| at + told.engine.gap);
+    assert_eq!(told.engine.wholes.due(), due, "not later than they would have been shown");
     told.engine.commit(Which::None).expect("begun");
     told.swap();
     let written = || told.engine.options.metrics.index_disk.get();

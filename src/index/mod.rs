@@ -175,8 +175,8 @@ pub struct IndexBatch {
     pub oldest_ms: Option<i64>,
     /// What more waits, if anything.
     pub behind: Option<Behind>,
-    /// The records of the task, where the index may take them from there instead of change by change. They must hold what this batch
-    /// changes, and whoever gives them hands over every later batch of the task.
+    /// The records of the task, where the index may take them from there instead of change by change. They must hold what this and
+    /// earlier batches change, and whoever gives them hands over every later batch of the task.
     pub records: Option<Weak<dyn Records>>,
 }
 

@@ -68,6 +68,8 @@ struct State {
     news: bool,
     end: Option<End>,
     failure: Option<Failure>,
+    /// Name of the thread, once it has ended as it was asked to.
+    closed: Option<String>,
 }
 
 impl State {
@@ -128,6 +130,9 @@ impl Queue {
         while state.visible < goal {
             if let Some(f) = &state.failure {
                 return Err(Error::new(f.kind, f.message.clone()));
+            }
+            if let Some(name) = &state.closed {
+                return Err(Error::internal(format!("{name} was stopped")));
             }
             self.progress.wait(&mut state);
         }
@@ -209,12 +214,9 @@ impl Queue {
         self.progress.notify_all();
     }
 
-    /// The thread has ended as it was asked to; who still waits is told.
+    /// The thread has ended as it was asked to; who still waits is told. It is no failure: what was passed over is left to the next start.
     pub(super) fn closed(&self, name: &str) {
-        let mut state = self.state.lock();
-        if state.visible < state.pushed {
-            state.failure.get_or_insert(Failure { kind: Kind::Internal, message: format!("{name} was stopped") });
-        }
+        self.state.lock().closed = Some(name.to_owned());
         self.progress.notify_all();
     }
 

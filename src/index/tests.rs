@@ -12,10 +12,11 @@ use parking_lot::Mutex;
 
 use super::syntax::EmptyQuery;
 use super::testing::{batch, change, def, field, keys, options, record, text, titled};
-use super::{Behind, Found, TableIndex};
-use crate::Kind;
+use super::{Behind, Found, Records, TableIndex};
+use crate::broker::Offset;
 use crate::query::parse;
 use crate::record::{FieldType, TableDef, Value};
+use crate::{Error, Kind, Result};
 
 const BOOT: &str = "boot-1";
 
@@ -381,6 +382,41 @@ fn a_failed_index_thread_tells_everybody_why() {
         assert_eq!(error.message(), reason.message());
         assert!(error.message().contains("index-products has ended"), "{error}");
     }
+}
+
+/// Stands for a store whose records nobody may take.
+#[derive(Debug)]
+struct Untaken;
+
+impl Records for Untaken {
+    fn count(&self) -> u64 {
+        1
+    }
+
+    fn all(&self, _: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<Offset> {
+        Err(Error::internal("taking records may last, and an end must not"))
+    }
+}
+
+#[test]
+fn an_index_that_passes_changes_over_is_closed_as_any_other() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut options = options(dir.path());
+    (options.queue_memory, options.catch_up_interval) = (2_000, Duration::from_secs(3600));
+    let (index, _) = TableIndex::open_at(Arc::new(def()), options, Some(BOOT.to_owned())).expect("the index opens");
+    let store: Arc<dyn Records> = Arc::new(Untaken);
+    for i in 0..20 {
+        let key = format!("k{i}");
+        let mut batch = batch(0, i + 1, vec![change(&key, Some(titled(&def(), &key, &"word ".repeat(100))), false)]);
+        batch.behind = Some(Behind { unread: 1 << 40, left: Duration::from_secs(3600) });
+        batch.records = Some(Arc::downgrade(&store));
+        index.submit(batch).expect("submitted");
+    }
+    index.close().expect("closed in order");
+    assert!(index.failure().is_none());
+    let (_, found) = open(dir.path(), def(), BOOT);
+    let Found::Usable(positions) = found else { panic!("{found:?}") };
+    assert!(positions.get(&0).is_none_or(|at| *at < 20), "left to the next start: {positions:?}");
 }
 
 #[test]

@@ -96,6 +96,12 @@ impl Wholes {
             return Offered::Waits;
         }
         let Some(whole) = self.passed_over.get_mut(&batch.partition) else { return Offered::BringIn(batch) };
+        if whole.records.strong_count() == 0 {
+            // Its store was closed, and nobody can take its records. This begins what is missing since: a repair, up to which the
+            // positions stand still.
+            self.passed_over.remove(&batch.partition);
+            return Offered::BringIn(batch);
+        }
         whole.covered.advance(batch.changelog, batch.sources);
         whole.oldest.extend(batch.oldest_ms);
         whole.due = batch.behind.map_or(now, |behind| due(whole.since, whole.pause, behind, now));
@@ -132,7 +138,7 @@ impl Wholes {
         self.sources.iter().filter(is_suited).map(|(partition, _)| *partition).collect()
     }
 
-    /// Begins to pass over changes of a partition for the time `pause`. `covered` is up to where they were taken so far, `oldest` what
+    /// Passes over changes of a partition for the time `pause`, counted from `since`. `covered` is up to where they were taken so far, `oldest` what
     /// was not brought in of that.
     pub(super) fn pass_over(
         &mut self,
@@ -140,11 +146,11 @@ impl Wholes {
         covered: Covered,
         oldest: Vec<i64>,
         pause: Duration,
-        now: Instant,
+        since: Instant,
     ) {
         let Some(source) = self.sources.get(&partition) else { return };
         let records = Weak::clone(&source.records);
-        self.passed_over.insert(partition, Whole { covered, oldest, records, since: now, pause, due: now + pause });
+        self.passed_over.insert(partition, Whole { covered, oldest, records, since, pause, due: since + pause });
     }
 
     /// When the first partition is due.
@@ -356,6 +362,18 @@ mod tests {
         drop(ten);
         assert!(wholes.begin(Which::All, now).is_empty());
         assert!(wholes.is_empty());
+    }
+
+    #[test]
+    fn a_partition_that_comes_back_with_another_store_is_not_passed_over_for_the_old_one() {
+        let (ten, now) = (Arc::new(Ten), Instant::now());
+        let mut wholes = Wholes::default();
+        wholes.offer(hurried(0, 3, &ten, 10), 1, now);
+        pass_over_what_suits(&mut wholes, now);
+        drop(ten);
+        let repair = batch(0, 2, vec![super::super::testing::change("a", None, true)]);
+        assert!(matches!(wholes.offer(repair, 1, now), Offered::BringIn(batch) if batch.changes.len() == 1));
+        assert!(wholes.is_empty() && wholes.due().is_none());
     }
 
     #[test]

@@ -72,8 +72,6 @@ impl SharedMemory {
         o.set_max_write_buffer_number(3);
         o.set_level_compaction_dynamic_level_bytes(true);
         o.set_compression_type(DBCompressionType::Lz4);
-        // What was flushed is compacted soon, and looked up until then.
-        o.set_compression_per_level(&[DBCompressionType::None, DBCompressionType::Lz4]);
         o
     }
 
@@ -83,6 +81,8 @@ impl SharedMemory {
         let mut o = self.family();
         o.set_memtable_whole_key_filtering(true);
         o.set_memtable_prefix_bloom_ratio(MEMTABLE_FILTER);
+        // What was flushed is compacted soon, and looked up until then.
+        o.set_compression_per_level(&[DBCompressionType::None, DBCompressionType::Lz4]);
         o
     }
 

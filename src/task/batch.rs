@@ -43,6 +43,7 @@ impl Changes {
 
     /// Sorts the last `most` by key, as long as they are in the processor's cache.
     pub fn sort_last(&mut self, most: usize) {
+        debug_assert!(self.places.is_empty(), "only a list of its own is sorted");
         let from = self.list.len().saturating_sub(most);
         self.list[from..].sort_by(|a, b| a.key.cmp(&b.key));
     }
