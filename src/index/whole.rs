@@ -96,11 +96,16 @@ impl Wholes {
             return Offered::Waits;
         }
         let Some(whole) = self.passed_over.get_mut(&batch.partition) else { return Offered::BringIn(batch) };
-        if whole.records.strong_count() == 0 {
-            // Its store was closed, and nobody can take its records. This begins what is missing since: a repair, up to which the
-            // positions stand still.
-            self.passed_over.remove(&batch.partition);
-            return Offered::BringIn(batch);
+        match &batch.records {
+            // Its store was closed, and nobody can take its records: a repair begins where the positions stand.
+            None if whole.records.strong_count() == 0 => {
+                self.passed_over.remove(&batch.partition);
+                return Offered::BringIn(batch);
+            }
+            // Of a store that was closed, what was on its way is left with the rest: brought in, it would move positions past it.
+            None => {}
+            Some(records) if records.strong_count() == 0 => {}
+            Some(records) => whole.records = Weak::clone(records),
         }
         whole.covered.advance(batch.changelog, batch.sources);
         whole.oldest.extend(batch.oldest_ms);
@@ -138,8 +143,8 @@ impl Wholes {
         self.sources.iter().filter(is_suited).map(|(partition, _)| *partition).collect()
     }
 
-    /// Passes over changes of a partition for the time `pause`, counted from `since`. `covered` is up to where they were taken so far, `oldest` what
-    /// was not brought in of that.
+    /// Passes over changes of a partition for the time `pause`, counted from `since`. `covered` is up to where they were taken so far,
+    /// `oldest` has the timestamps of what was not brought in of that.
     pub(super) fn pass_over(
         &mut self,
         partition: u32,
@@ -370,7 +375,9 @@ mod tests {
         let mut wholes = Wholes::default();
         wholes.offer(hurried(0, 3, &ten, 10), 1, now);
         pass_over_what_suits(&mut wholes, now);
+        let late = hurried(0, 4, &ten, 10);
         drop(ten);
+        assert!(matches!(wholes.offer(late, 1, now), Offered::PassedOver), "positions would move past what is missing");
         let repair = batch(0, 2, vec![super::super::testing::change("a", None, true)]);
         assert!(matches!(wholes.offer(repair, 1, now), Offered::BringIn(batch) if batch.changes.len() == 1));
         assert!(wholes.is_empty() && wholes.due().is_none());
